@@ -1,0 +1,6 @@
+//! One log entry, decoded: pure.
+
+pub mod name;
+pub mod time;
+
+pub use time::Timestamp;

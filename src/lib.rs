@@ -1,0 +1,14 @@
+//! certsieve takes in the live Certificate Transparency firehose and publishes the few certificates
+//! that name what its operator owns.
+//!
+//! What goes in: messages of CertStream servers, recordings. What comes out: numbered records for
+//! Kafka topics. The modules below stand in the order of the data path: a pure middle that does no
+//! I/O, reads no clock and spawns nothing, and thin edges around it.
+
+pub mod clock;
+pub mod config;
+pub mod entry;
+pub mod feed;
+pub mod publish;
+pub mod record;
+pub mod watch;

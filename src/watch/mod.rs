@@ -1,0 +1,1 @@
+//! The watch list, compiled into one immutable matcher. Pure.
