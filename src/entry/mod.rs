@@ -1,6 +1,377 @@
-//! One log entry, decoded: pure.
+//! One log entry, decoded: from lent bytes to identities, issuer, serial, times and log. Pure.
+//!
+//! [`Decoder`] belongs to one worker and keeps what a message needs between messages: the DER, the raw
+//! names, the normalised identities, the logs seen. An [`Entry`] borrows it and costs no allocation that
+//! grows with the number of messages. [`Facts`] is an entry that goes on: owned, made only for an entry
+//! that matches.
+//!
+//! The truth is in the DER. Text is read too: a message may have nothing else, and where both speak and
+//! differ, both are matched.
 
+pub mod anomaly;
+pub mod certificate;
+pub mod der;
+pub mod facts;
+pub mod identity;
+pub mod issuance;
+pub mod message;
 pub mod name;
 pub mod time;
 
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use base64::engine::{DecodePaddingMode, general_purpose};
+
+pub use anomaly::{Anomalies, Anomaly};
+pub use facts::{DistinguishedName, Facts};
+pub use identity::{Identities, Identity, Provenance, Value};
 pub use time::Timestamp;
+
+use certificate::{RawName, Walk, walk};
+use message::CertificateUpdate;
+
+/// Precertificate (RFC 6962, 3.1) or certificate.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EntryKind {
+    Precertificate,
+    Certificate,
+}
+
+impl EntryKind {
+    pub fn label(self) -> &'static str {
+        match self {
+            EntryKind::Precertificate => "precertificate",
+            EntryKind::Certificate => "certificate",
+        }
+    }
+}
+
+/// What the identities were read from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Evidence {
+    Der,
+    Text,
+}
+
+impl Evidence {
+    pub fn label(self) -> &'static str {
+        match self {
+            Evidence::Der => "der",
+            Evidence::Text => "text",
+        }
+    }
+}
+
+/// The entry, or a part of it, could not be decoded; `reason` is the label of `certsieve_malformed_total`
+/// and `error.code`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Malformed {
+    pub reason: &'static str,
+    pub message: String,
+}
+
+/// One entry, borrowing the message and the worker's decoder.
+#[derive(Debug)]
+pub struct Entry<'a> {
+    /// The log as records name it: without scheme and trailing slash, host in lower case.
+    pub log: Option<Arc<str>>,
+    pub index: Option<u64>,
+    pub log_time: Option<Timestamp>,
+    pub kind: EntryKind,
+    pub evidence: Evidence,
+    pub identities: &'a Identities,
+    pub anomalies: Anomalies,
+    pub malformed: Option<Malformed>,
+    walk: Option<Walk<'a>>,
+    der: &'a [u8],
+    update: Option<&'a CertificateUpdate<'a>>,
+}
+
+/// Logs whose name a worker remembers; a feed that names more is remembered from the start again.
+const MAX_LOGS_REMEMBERED: usize = 1024;
+
+/// One worker's room for decoding.
+#[derive(Default)]
+pub struct Decoder {
+    der: Vec<u8>,
+    names: Vec<RawName>,
+    identities: Identities,
+    /// `source.url` as written, and the log's name.
+    logs: std::collections::HashMap<String, Arc<str>>,
+}
+
+/// Base64 as servers should write it, and as some do: without padding.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+impl Decoder {
+    /// The entry of a `certificate_update`.
+    pub fn certificate<'a>(&'a mut self, update: &'a CertificateUpdate<'a>) -> Entry<'a> {
+        let log = update.source.url.as_str().map(|url| self.log(url));
+        self.names.clear();
+        self.identities.clear();
+        self.der.clear();
+        let mut anomalies = Anomalies::default();
+        let mut malformed = None;
+        let leaf = &update.leaf;
+        if leaf.as_der.odd || leaf.all_domains.odd || leaf.extensions.subject_alt_name.odd {
+            anomalies.add(Anomaly::FieldType);
+        }
+        if update.index.is_given() && update.index.index().is_none() {
+            anomalies.add(Anomaly::IndexInvalid);
+        }
+        if let Some(text) = leaf.as_der.as_str() {
+            if let Err(error) = decode_base64(text, &mut self.der) {
+                self.der.clear();
+                anomalies.add(Anomaly::AsDerInvalid);
+                malformed = Some(Malformed { reason: "base64", message: format!("as_der: {error}") });
+            }
+        }
+        let walk = (!self.der.is_empty()).then(|| walk(&self.der, &mut self.names));
+        if let Some(broken) = walk.and_then(|walk| walk.broken) {
+            anomalies.add(Anomaly::AsDerInvalid);
+            malformed = Some(Malformed { reason: "der", message: format!("as_der: {broken}") });
+        }
+        if walk.is_some_and(|walk| walk.trailing > 0) {
+            anomalies.add(Anomaly::TrailingData);
+        }
+        for raw in &self.names {
+            anomalies.merge(read_raw(raw, &self.der, &mut self.identities));
+        }
+        // A DER that broke decides nothing: the text is then read beside it on equal terms.
+        let whole = walk.is_some_and(|walk| walk.broken.is_none());
+        read_text(update, &mut self.identities);
+        let text_has_san = leaf.extensions.subject_alt_name.as_str().is_some();
+        if self.identities.settle(whole, text_has_san) {
+            anomalies.add(Anomaly::TextDerMismatch);
+        }
+        for identity in self.identities.iter() {
+            anomalies.merge(identity.anomalies);
+        }
+        let poison = walk.map_or(leaf.extensions.poison.0, |walk| walk.poison);
+        let kind = match update.is_precertificate() {
+            Some(true) => EntryKind::Precertificate,
+            None if poison => EntryKind::Precertificate,
+            _ => EntryKind::Certificate,
+        };
+        Entry {
+            log,
+            index: update.index.index(),
+            log_time: update.log_time(),
+            kind,
+            evidence: if whole { Evidence::Der } else { Evidence::Text },
+            identities: &self.identities,
+            anomalies,
+            malformed,
+            walk,
+            der: &self.der,
+            update: Some(update),
+        }
+    }
+
+    /// The entry of a domains-only message: names, and nothing else.
+    pub fn names<'a>(&'a mut self, names: &message::Names<'_>) -> Entry<'a> {
+        self.names.clear();
+        self.identities.clear();
+        let mut anomalies = Anomalies::default();
+        if names.odd {
+            anomalies.add(Anomaly::FieldType);
+        }
+        let place = name::Place { provenance: Provenance::TextDomains, der: false };
+        for name in &names.list {
+            name::read(name.as_bytes(), place, &mut self.identities);
+        }
+        self.identities.settle(false, false);
+        for identity in self.identities.iter() {
+            anomalies.merge(identity.anomalies);
+        }
+        Entry {
+            log: None,
+            index: None,
+            log_time: None,
+            kind: EntryKind::Certificate,
+            evidence: Evidence::Text,
+            identities: &self.identities,
+            anomalies,
+            malformed: None,
+            walk: None,
+            der: &[],
+            update: None,
+        }
+    }
+
+    fn log(&mut self, url: &str) -> Arc<str> {
+        if let Some(log) = self.logs.get(url) {
+            return log.clone();
+        }
+        if self.logs.len() >= MAX_LOGS_REMEMBERED {
+            self.logs.clear();
+        }
+        let log: Arc<str> = log_name(url).into();
+        self.logs.insert(url.to_owned(), log.clone());
+        log
+    }
+}
+
+/// A log's name longer than this is cut: it comes from a stranger and goes into keys and ids.
+const MAX_LOG_NAME_BYTES: usize = 512;
+
+/// The log of a URL: without scheme and trailing slashes, host in lower case.
+pub fn log_name(url: &str) -> String {
+    let url = url.trim();
+    let bare = url.split_once("://").map_or(url, |(_, rest)| rest).trim_end_matches('/');
+    let end = (0..=bare.len().min(MAX_LOG_NAME_BYTES)).rev().find(|i| bare.is_char_boundary(*i)).unwrap_or(0);
+    let bare = &bare[..end];
+    match bare.split_once('/') {
+        Some((host, path)) => format!("{}/{path}", host.to_ascii_lowercase()),
+        None => bare.to_ascii_lowercase(),
+    }
+}
+
+fn decode_base64(text: &str, out: &mut Vec<u8>) -> Result<(), base64::DecodeError> {
+    let standard = BASE64.decode_vec(text, out);
+    if standard.is_err() && text.contains(['-', '_']) {
+        out.clear();
+        return general_purpose::URL_SAFE_NO_PAD.decode_vec(text.trim_end_matches('='), out);
+    }
+    standard
+}
+
+/// The identities of one raw name of the DER.
+fn read_raw(raw: &RawName, der: &[u8], out: &mut Identities) -> Anomalies {
+    let bytes = der.get(raw.start as usize..raw.end as usize).unwrap_or(&[]);
+    let mut anomalies = Anomalies::default();
+    match raw.place {
+        certificate::Place::Dns => {
+            name::read(bytes, name::Place { provenance: Provenance::SanDns, der: true }, out);
+        }
+        certificate::Place::CommonName(tag) => {
+            let place = name::Place { provenance: Provenance::CommonName, der: true };
+            match facts::directory_string(tag, bytes) {
+                std::borrow::Cow::Borrowed(text) => name::read(text.as_bytes(), place, out),
+                std::borrow::Cow::Owned(text) => name::read(text.as_bytes(), place, out),
+            }
+        }
+        certificate::Place::Ip => match name::address_octets(bytes) {
+            Some((address, odd)) => {
+                anomalies.merge(odd);
+                let span = out.keep(&facts::octets_text(bytes));
+                out.push(Value::Address(address), Provenance::SanIp, span, true, odd);
+            }
+            // Of a length that says nothing: the record shows the anomaly and the certificate.
+            None => anomalies.add(Anomaly::IpLength),
+        },
+    }
+    anomalies
+}
+
+/// The identities that the message's text claims, of every dialect.
+fn read_text(update: &CertificateUpdate<'_>, out: &mut Identities) {
+    let place = |provenance| name::Place { provenance, der: false };
+    let leaf = &update.leaf;
+    if let Some(san) = leaf.extensions.subject_alt_name.as_str() {
+        for token in san.split([',', '\n']).map(str::trim) {
+            read_san_token(token, out);
+        }
+    }
+    if let Some(common_name) = leaf.subject.common_name.as_str() {
+        name::read(common_name.as_bytes(), place(Provenance::CommonName), out);
+    }
+    for name in &leaf.all_domains.list {
+        // `all_domains` holds the common name too; as such it was read already.
+        if leaf.subject.common_name.as_str() != Some(name.as_ref()) {
+            name::read(name.as_bytes(), place(Provenance::TextDomains), out);
+        }
+    }
+}
+
+/// One entry of `subjectAltName` as text: `DNS:x`, `IP Address:1.1.1.1`, `IP:1.1.1.1`, or no prefix.
+fn read_san_token(token: &str, out: &mut Identities) {
+    let place = name::Place { provenance: Provenance::TextSan, der: false };
+    if let Some(name) = token.strip_prefix("DNS:") {
+        return name::read(name.as_bytes(), place, out);
+    }
+    let stripped = token.strip_prefix("IP Address:").or_else(|| token.strip_prefix("IP:"));
+    if let Some((address, mapped)) = name::address(stripped.unwrap_or(token).trim()) {
+        let mut odd = Anomalies::default();
+        if mapped {
+            odd.add(Anomaly::IpV4Mapped);
+        }
+        let raw = out.keep(token);
+        return out.push(Value::Address(address), place.provenance, raw, false, odd);
+    }
+    match token.split_once(':') {
+        // email:, URI:, RFC 822Name:, othername:, DirName: … name no host that is certified.
+        Some((kind, _))
+            if kind.chars().all(|c| c.is_ascii_alphanumeric() || c == ' ') && stripped.is_none() => {}
+        _ => name::read(stripped.unwrap_or(token).as_bytes(), place, out),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(json: &str) -> (Vec<String>, Vec<&'static str>) {
+        let message = message::decode(json.as_bytes()).expect(json);
+        let message::Message::Certificate(update) = message else { panic!("{json}") };
+        let mut decoder = Decoder::default();
+        let entry = decoder.certificate(&update);
+        let list = entry.identities.iter();
+        let values =
+            list.map(|i| format!("{} {}", i.provenance.label(), entry.identities.value(i))).collect();
+        (values, entry.anomalies.iter().map(Anomaly::label).collect())
+    }
+
+    fn check(leaf: &str, want: &[&str], anomalies: &[&str]) {
+        let (values, odd) = values(&format!(r#"{{"data":{{"leaf_cert":{leaf}}}}}"#));
+        assert_eq!(values, want, "{leaf}");
+        assert_eq!(odd, anomalies, "{leaf}");
+    }
+
+    #[test]
+    fn text_of_every_dialect() {
+        let san = |text: &str| format!(r#"{{"extensions":{{"subjectAltName":"{text}"}}}}"#);
+        check(&san("DNS:a.example, IP Address:1.1.1.1"), &["text.san a.example", "text.san 1.1.1.1"], &[]);
+        check(&san("IP:1.1.1.1, DNS:a.example"), &["text.san 1.1.1.1", "text.san a.example"], &[]);
+        let elixir = "IP:38.6.71.0.71.0.0.0.0.0.0.0.0.0.17.17";
+        check(&san(elixir), &["text.san 2606:4700:4700::1111"], &[]);
+        check(&san("38.6.71.0.71.0.0.0.0.0.0.0.0.0.17.17"), &["text.san 2606:4700:4700::1111"], &[]);
+        check(&san("IP Address:2606:4700:4700::1111"), &["text.san 2606:4700:4700::1111"], &[]);
+        check(&san("2606:4700:4700::1111"), &["text.san 2606:4700:4700::1111"], &[]);
+        check(&san("IP Address:::ffff:1.1.1.1"), &["text.san 1.1.1.1"], &["ip_v4_mapped"]);
+        check(&san("DNS:1.1.1.1"), &["text.san 1.1.1.1"], &["ip_in_dns"]);
+        check(&san("email:a@b.example, URI:https://c.example, RFC 822Name:x"), &[], &[]);
+        check(
+            r#"{"all_domains":["cn.example","a.example"],"subject":{"CN":"cn.example"},
+               "extensions":{"subjectAltName":"DNS:a.example"}}"#,
+            &["text.san a.example", "cn cn.example"],
+            &[],
+        );
+        check(r#"{"all_domains":null,"extensions":null,"subject":null}"#, &[], &[]);
+        check(
+            r#"{"as_der":"AAAA","all_domains":["a.example"]}"#,
+            &["text.domains a.example"],
+            &["as_der_invalid"],
+        );
+        check(
+            r#"{"as_der":"!","all_domains":["a.example"]}"#,
+            &["text.domains a.example"],
+            &["as_der_invalid"],
+        );
+        check(r#"{"as_der":"","all_domains":["a.example"]}"#, &["text.domains a.example"], &[]);
+    }
+
+    #[test]
+    fn one_log_in_either_spelling() {
+        for url in ["https://CT.example/logs/x/", "ct.example/logs/x", "http://ct.example/logs/x//"] {
+            assert_eq!(log_name(url), "ct.example/logs/x");
+        }
+        assert_eq!(log_name("https://ct.example/Logs/X"), "ct.example/Logs/X", "a path has its case");
+        assert_eq!(log_name(&"é".repeat(400)).len(), MAX_LOG_NAME_BYTES);
+    }
+}

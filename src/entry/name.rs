@@ -1,8 +1,28 @@
-//! Names as certificates write them, in the one form in which they are compared.
+//! From the bytes that stand where a name belongs to the identities they denote.
+//!
+//! A name in a certificate is whatever its issuer let through: upper case, trailing dots, Unicode,
+//! NULs, URLs, ports, several names in one. Each reading that some client could give it becomes an
+//! identity of its own, in the one form in which the watch list is compared: lower-case A-labels,
+//! without a trailing dot. A wildcard label keeps its `*`; a label that is none becomes `?`, which
+//! stands for any one label. An address in the place of a name is an address, and so is the name under
+//! `in-addr.arpa` or `ip6.arpa` that denotes it.
+//!
+//! A plain name costs one pass and no allocation. An odd one yields at most [`MAX_PARTS`] identities,
+//! and of one longer than [`MAX_NAME_BYTES`] only the end is read, which is the part that decides.
 
 use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
+
+use super::anomaly::{Anomalies, Anomaly};
+use super::identity::{Identities, Provenance, Span, Value};
+
+/// A DNS name has 253 characters; sixteen times as many leave room for joined names.
+pub const MAX_NAME_BYTES: usize = 4096;
+
+/// Of joined names so many are told apart.
+pub const MAX_PARTS: usize = 64;
 
 /// UTS 46, non-transitional, to lower-case A-labels. A watched domain and a certificate's name go
 /// through this one function. `None` where a label is no IDNA label (bad Punycode, a forbidden
@@ -14,4 +34,424 @@ pub fn to_a_labels(name: &str) -> Option<Cow<'_, str>> {
 /// The same name in U-labels, for keywords that are written in another script.
 pub fn to_u_labels(name: &str) -> Cow<'_, str> {
     Uts46::new().to_unicode(name.as_bytes(), AsciiDenyList::EMPTY, Hyphens::Allow).0
+}
+
+/// An address as text: dotted decimal, RFC 4291, or the sixteen decimal octets joined by dots that the
+/// Elixir server writes for IPv6. `::ffff:a.b.c.d` is `a.b.c.d`; true when it was written so.
+pub fn address(text: &str) -> Option<(IpAddr, bool)> {
+    // Most names end here: an address starts with a hexadecimal digit or a colon and has a dot or a colon.
+    let first = *text.as_bytes().first()?;
+    if !(first.is_ascii_hexdigit() || first == b':') || text.len() > 64 {
+        return None;
+    }
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Some(canonical(address));
+    }
+    let mut octets = [0u8; 16];
+    let mut count = 0;
+    for part in text.split('.') {
+        *octets.get_mut(count)? = part.parse().ok().filter(|_| !part.starts_with('+'))?;
+        count += 1;
+    }
+    (count == 16).then(|| canonical(IpAddr::V6(Ipv6Addr::from(octets))))
+}
+
+/// An iPAddress of a SAN. Of another length than 4 or 16 octets it is tried as text and as address and
+/// mask (RFC 5280, 4.2.1.10), as which it was seen in certificates.
+pub fn address_octets(octets: &[u8]) -> Option<(IpAddr, Anomalies)> {
+    let mut anomalies = Anomalies::default();
+    let whole = |octets: &[u8]| match octets.len() {
+        4 => <[u8; 4]>::try_from(octets).ok().map(|o| IpAddr::V4(Ipv4Addr::from(o))),
+        16 => <[u8; 16]>::try_from(octets).ok().map(|o| IpAddr::V6(Ipv6Addr::from(o))),
+        _ => None,
+    };
+    let found = match whole(octets) {
+        Some(address) => Some(canonical(address)),
+        None => {
+            anomalies.add(Anomaly::IpLength);
+            let as_text = std::str::from_utf8(octets).ok().and_then(|text| address(text.trim()));
+            as_text.or_else(|| match octets.len() {
+                8 | 32 => whole(&octets[..octets.len() / 2]).map(canonical),
+                _ => None,
+            })
+        }
+    };
+    let (address, mapped) = found?;
+    if mapped {
+        anomalies.add(Anomaly::IpV4Mapped);
+    }
+    Some((address, anomalies))
+}
+
+fn canonical(address: IpAddr) -> (IpAddr, bool) {
+    match address {
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            Some(v4) => (IpAddr::V4(v4), true),
+            None => (address, false),
+        },
+        IpAddr::V4(_) => (address, false),
+    }
+}
+
+/// Whether the name stands where a common name does, which is no name by itself: with white space
+/// inside only its whole names count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    pub provenance: Provenance,
+    pub der: bool,
+}
+
+impl Place {
+    fn is_common_name(self) -> bool {
+        self.provenance == Provenance::CommonName
+    }
+
+    fn misplaced(self) -> Anomaly {
+        if self.is_common_name() { Anomaly::IpInCommonName } else { Anomaly::IpInDns }
+    }
+}
+
+/// Adds every identity that `raw` denotes.
+pub fn read(raw: &[u8], place: Place, out: &mut Identities) {
+    if is_plain(raw) {
+        // Plain names are ASCII, so this does not fail.
+        if let Ok(text) = std::str::from_utf8(raw) {
+            let kept = out.keep(text);
+            plain(text, kept, place, Anomalies::default(), out);
+        }
+        return;
+    }
+    let text = match std::str::from_utf8(raw) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => Cow::Owned(raw.iter().map(|&b| char::from(b)).collect()),
+    };
+    read_odd(&text, place, out);
+}
+
+/// Letters, digits, hyphens, underscores, stars and dots, no empty label, no A-label: what nearly every
+/// name is.
+fn is_plain(raw: &[u8]) -> bool {
+    let mut before = b'.';
+    for &b in raw {
+        match b {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'*' => {}
+            b'.' if before != b'.' => {}
+            _ => return false,
+        }
+        before = b;
+    }
+    before != b'.' && raw.len() <= 253 && !has_a_label(raw)
+}
+
+fn has_a_label(name: &[u8]) -> bool {
+    name.split(|b| *b == b'.').any(|label| label.len() > 4 && label[..4].eq_ignore_ascii_case(b"xn--"))
+}
+
+/// A name of literal and wildcard labels only.
+fn plain(text: &str, raw: Span, place: Place, mut anomalies: Anomalies, out: &mut Identities) {
+    if push_address(text, raw, place, anomalies, out) {
+        return;
+    }
+    let ascii = out.keep_lower(text);
+    let unicode = if has_a_label(text.as_bytes()) {
+        let lower = out.text(ascii).to_owned();
+        match to_u_labels(&lower) {
+            Cow::Owned(unicode) if unicode != lower => Some(out.keep(&unicode)),
+            _ => None,
+        }
+    } else {
+        None
+    };
+    if let Some(address) = reverse_zone(out.text(ascii)) {
+        let (address, mapped) = canonical(address);
+        let mut odd = anomalies;
+        odd.add(place.misplaced());
+        if mapped {
+            odd.add(Anomaly::IpV4Mapped);
+        }
+        out.push(Value::Address(address), place.provenance, raw, place.der, odd);
+    }
+    if out.text(ascii).split('.').any(|label| label == "?") {
+        anomalies.add(Anomaly::UnparsableLabel);
+    }
+    out.push(Value::Name { ascii, unicode }, place.provenance, raw, place.der, anomalies);
+}
+
+fn push_address(text: &str, raw: Span, place: Place, mut odd: Anomalies, out: &mut Identities) -> bool {
+    let Some((address, mapped)) = address(text) else { return false };
+    odd.add(place.misplaced());
+    if mapped {
+        odd.add(Anomaly::IpV4Mapped);
+    }
+    out.push(Value::Address(address), place.provenance, raw, place.der, odd);
+    true
+}
+
+/// The address that a name under in-addr.arpa (RFC 1035, 3.5) or ip6.arpa (RFC 3596, 2.5) denotes.
+fn reverse_zone(name: &str) -> Option<IpAddr> {
+    if let Some(labels) = name.strip_suffix(".in-addr.arpa") {
+        let mut octets = [0u8; 4];
+        let mut count = 0;
+        for label in labels.rsplit('.') {
+            *octets.get_mut(count)? = label.parse().ok().filter(|_| !label.starts_with('+'))?;
+            count += 1;
+        }
+        return (count == 4).then(|| IpAddr::V4(Ipv4Addr::from(octets)));
+    }
+    let labels = name.strip_suffix(".ip6.arpa")?;
+    let mut value = 0u128;
+    let mut count = 0;
+    for label in labels.rsplit('.') {
+        let digit = label.chars().next().filter(|_| label.len() == 1)?.to_digit(16)?;
+        value = value << 4 | u128::from(digit);
+        count += 1;
+    }
+    (count == 32).then(|| IpAddr::V6(Ipv6Addr::from(value)))
+}
+
+const SEPARATORS: &[char] =
+    &['\0', ' ', '\t', '\r', '\n', '\u{b}', '\u{c}', '\u{a0}', ',', ';', '|', '/', '\\'];
+
+fn read_odd(text: &str, place: Place, out: &mut Identities) {
+    let raw = out.keep(text);
+    let mut odd = Anomalies::default();
+    let mut text = text.trim();
+    if text.len() > MAX_NAME_BYTES {
+        odd.add(Anomaly::NameTooLong);
+        let cut = (text.len() - MAX_NAME_BYTES..text.len()).find(|i| text.is_char_boundary(*i));
+        text = cut.map_or("", |cut| &text[cut..]);
+    }
+    if !text.is_ascii() {
+        odd.add(Anomaly::NonAsciiName);
+    }
+    if text.contains('\0') {
+        odd.add(Anomaly::NulInName);
+    }
+    let spaced = text.contains(char::is_whitespace);
+    let joined = text.contains(SEPARATORS);
+    let host = bare_host(text);
+    if joined || host != text {
+        let mut parts = odd;
+        parts.add(Anomaly::JoinedName);
+        for part in text.split(SEPARATORS).filter(|part| !part.is_empty()).take(MAX_PARTS) {
+            let part = bare_host(part);
+            if push_address(part, raw, place, parts, out) {
+                continue;
+            }
+            let (name, whole) = normalise(part);
+            if whole && name.contains('.') {
+                plain(&name, raw, place, parts, out);
+            }
+        }
+        if host.is_empty() || (spaced && place.is_common_name()) || (!joined && host != text) {
+            return;
+        }
+    }
+    if push_address(text, raw, place, odd, out) {
+        return;
+    }
+    let (name, _) = normalise(text);
+    if !name.is_empty() {
+        plain(&name, raw, place, odd, out);
+    }
+}
+
+/// Without a scheme, a `DNS:` in front, brackets, a port.
+fn bare_host(text: &str) -> &str {
+    let mut host = text;
+    if let Some((scheme, rest)) = host.split_once("://") {
+        if !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b)) {
+            host = rest;
+        }
+    }
+    for prefix in ["DNS:", "DNS=", "dns:", "dNSName=", "IP:", "IP=", "Address:"] {
+        if let Some(rest) = host.strip_prefix(prefix) {
+            host = rest;
+        }
+    }
+    if let Some(inside) = host.strip_prefix('[') {
+        return inside.split_once(']').map_or(host, |(inside, _)| inside);
+    }
+    match host.rsplit_once(':') {
+        Some((name, port))
+            if !name.contains(':') && !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) =>
+        {
+            name
+        }
+        _ => host,
+    }
+}
+
+/// Lower-case A-labels; `?` for a label that is none. True when there was none such.
+fn normalise(text: &str) -> (String, bool) {
+    let text = text.trim_matches(|c| c == '.' || c == '\u{3002}' || c == '\u{ff0e}' || c == '\u{ff61}');
+    let mut name = String::with_capacity(text.len());
+    let mut whole = true;
+    if text.is_empty() {
+        return (name, false);
+    }
+    for label in text.split(['.', '\u{3002}', '\u{ff0e}', '\u{ff61}']) {
+        if !name.is_empty() {
+            name.push('.');
+        }
+        match normalise_label(label) {
+            Some(label) => name.push_str(&label),
+            None => {
+                name.push('?');
+                whole = false;
+            }
+        }
+    }
+    (name, whole)
+}
+
+fn normalise_label(label: &str) -> Option<Cow<'_, str>> {
+    if label.is_empty() {
+        return None;
+    }
+    if label.is_ascii() {
+        if !label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_*".contains(&b)) {
+            return None;
+        }
+        let lower = label.to_ascii_lowercase();
+        if lower.starts_with("xn--") {
+            // A label of bad Punycode is still what a client compares byte by byte.
+            let mapped = to_a_labels(&lower).map(Cow::into_owned);
+            return Some(Cow::Owned(mapped.filter(|m| !m.is_empty()).unwrap_or(lower)));
+        }
+        return Some(Cow::Owned(lower));
+    }
+    to_a_labels(label).filter(|mapped| {
+        !mapped.is_empty() && mapped.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_*".contains(&b))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identities(raw: &[u8], provenance: Provenance) -> Vec<String> {
+        let mut out = Identities::default();
+        read(raw, Place { provenance, der: true }, &mut out);
+        out.iter()
+            .map(|i| match i.value {
+                Value::Name { ascii, unicode } => match unicode {
+                    Some(unicode) => format!("{} = {}", out.text(ascii), out.text(unicode)),
+                    None => out.text(ascii).to_owned(),
+                },
+                Value::Address(a) => format!("ip:{a}"),
+            })
+            .collect()
+    }
+
+    fn check(raw: &[u8], want: &[&str]) {
+        assert_eq!(identities(raw, Provenance::SanDns), want, "{}", raw.escape_ascii());
+    }
+
+    #[test]
+    fn a_name_in_every_spelling() {
+        check(b"WWW.Example.COM", &["www.example.com"]);
+        check(b"example.com.", &["example.com"]);
+        check(b"..example.com..", &["example.com"]);
+        check(b".example.com", &["example.com"]);
+        check(b" example.com ", &["example.com"]);
+        check(b"_dmarc.example.com", &["_dmarc.example.com"]);
+        check(b"*.Example.com", &["*.example.com"]);
+        check(b"f*.example.com", &["f*.example.com"]);
+        check(b"localhost", &["localhost"]);
+        check(b"", &[]);
+        check(b"...", &[]);
+        check(b"a..example.com", &["a.?.example.com"]);
+        check(b"foo bar.example.com", &["bar.example.com", "?.example.com"]);
+        check(b"\x01.com", &["?.com"]);
+    }
+
+    #[test]
+    fn unicode_both_ways() {
+        let want = "xn--mnchen-3ya.example = münchen.example";
+        check("münchen.example".as_bytes(), &[want]);
+        check("MÜNCHEN.example".as_bytes(), &[want]);
+        check(b"m\xfcnchen.example", &[want]);
+        check(b"XN--MNCHEN-3YA.example", &[want]);
+        check("straße.example".as_bytes(), &["xn--strae-oqa.example = straße.example"]);
+        check("münchen\u{3002}example".as_bytes(), &[want]);
+        assert_eq!(identities(b"xn--\x2d\x2d.example", Provenance::SanDns).len(), 1, "bad Punycode is kept");
+    }
+
+    #[test]
+    fn an_address_in_the_place_of_a_name() {
+        check(b"1.1.1.1", &["ip:1.1.1.1"]);
+        check(b"[2606:4700:4700::1111]", &["ip:2606:4700:4700::1111"]);
+        check(b"2606:4700:4700::1111", &["ip:2606:4700:4700::1111"]);
+        check(b"[2606:4700:4700::1111]:853", &["ip:2606:4700:4700::1111"]);
+        check(b"::ffff:1.1.1.1", &["ip:1.1.1.1"]);
+        check(b"1.1.1.1:443", &["ip:1.1.1.1"]);
+        check(b"https://1.1.1.1/dns-query", &["ip:1.1.1.1", "?.1.1.?"]);
+        check(b"1.1.1.1/32", &["ip:1.1.1.1", "1.1.1.?"]);
+        check(b"38.6.71.0.71.0.0.0.0.0.0.0.0.0.17.17", &["ip:2606:4700:4700::1111"]);
+        check(b"4.3.2.1.in-addr.arpa", &["ip:1.2.3.4", "4.3.2.1.in-addr.arpa"]);
+        check(b"01.01.01.01", &["01.01.01.01"]);
+        check(b"1.1.1.1.example.com", &["1.1.1.1.example.com"]);
+        let v6 = "1.1.1.1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.7.4.0.0.7.4.6.0.6.2.ip6.arpa";
+        check(v6.as_bytes(), &["ip:2606:4700:4700::1111", v6]);
+    }
+
+    #[test]
+    fn several_names_in_one() {
+        check(b"a.example,b.example", &["a.example", "b.example", "a.?.example"]);
+        check(b"x.com, IP Address:1.1.1.1", &["x.com", "ip:1.1.1.1", "x.?.1.1.1"]);
+        check(b"https://shop.example.com/", &["shop.example.com", "?.example.?"]);
+        check(b"shop.example.com:8443", &["shop.example.com"]);
+        check(b"paypal.com\0.evil.com", &["paypal.com", "evil.com", "paypal.?.evil.com"]);
+    }
+
+    #[test]
+    fn a_common_name_is_text_first() {
+        for (raw, want) in [
+            (&b"Some Org Ltd"[..], &[][..]),
+            (b"Example shop.example.com", &["shop.example.com"]),
+            (b"shop.example.com", &["shop.example.com"]),
+            (b"ssltest5", &["ssltest5"]),
+            (b"1.1.1.1", &["ip:1.1.1.1"]),
+        ] {
+            assert_eq!(identities(raw, Provenance::CommonName), want);
+        }
+    }
+
+    #[test]
+    fn octets_of_every_length() {
+        for (octets, want) in [
+            (&[1, 1, 1, 1][..], Some("1.1.1.1")),
+            (&[1, 1, 1, 1, 255, 255, 255, 0], Some("1.1.1.1")),
+            (b"1.1.1.1", Some("1.1.1.1")),
+            (&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 1, 1, 1, 1], Some("1.1.1.1")),
+            (&[1, 1, 1], None),
+            (&[], None),
+        ] {
+            assert_eq!(address_octets(octets).map(|(a, _)| a.to_string()).as_deref(), want, "{octets:?}");
+        }
+    }
+
+    #[test]
+    fn a_long_name_is_read_from_its_end() {
+        let long = [&b"a.".repeat(10_000)[..], b"example.com"].concat();
+        let found = identities(&long, Provenance::SanDns);
+        assert_eq!(found.len(), 1);
+        assert!(found[0].ends_with(".a.example.com") && found[0].len() <= MAX_NAME_BYTES);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn normalising_twice_changes_nothing(raw in proptest::collection::vec(proptest::num::u8::ANY, 0..80)) {
+            for name in identities(&raw, Provenance::SanDns) {
+                let name = name.split(" = ").next().unwrap_or("").to_owned();
+                if name.starts_with("ip:") || name.contains('?') {
+                    continue;
+                }
+                let again = identities(name.as_bytes(), Provenance::SanDns);
+                let plain: Vec<_> = again.iter().map(|n| n.split(" = ").next().unwrap_or("")).collect();
+                proptest::prop_assert!(plain.contains(&name.as_str()), "{name} → {again:?}");
+            }
+        }
+    }
 }

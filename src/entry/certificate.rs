@@ -1,0 +1,354 @@
+//! The one identity walk: from a certificate's DER to every name and address in it.
+//!
+//! RFC 5280, 4.1. In one pass, without a copy, it finds what matching and judging need: dNSName and
+//! iPAddress entries of every subjectAltName, every common name of the subject, serial number, issuer,
+//! validity, subject key, authority key identifier, the poison of RFC 6962. What else a record shows
+//! is left to x509-parser, which is also the oracle of this walk in the tests.
+//!
+//! It is lenient where a stranger gains nothing by it: repeated extensions are all read, names are
+//! kept as bytes whatever they hold. Where the structure breaks, what was found before is kept and the
+//! error is returned beside it, so that a broken end hides no name at the front.
+
+use super::der::{BOOLEAN, DerError, Element, INTEGER, OCTET_STRING, OID, Reader, SEQUENCE, SET};
+use super::time::Timestamp;
+
+/// Where in the certificate a name stood.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// dNSName of a subjectAltName.
+    Dns,
+    /// iPAddress of a subjectAltName.
+    Ip,
+    /// Common name of the subject; the tag of its string type.
+    CommonName(u8),
+}
+
+/// A name as the certificate has it: a range of its DER.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RawName {
+    pub place: Place,
+    pub start: u32,
+    pub end: u32,
+}
+
+/// What the walk found beside the names. Slices borrow the DER.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Walk<'a> {
+    /// Content octets of the serial number.
+    pub serial: &'a [u8],
+    /// The issuer's Name, with its header.
+    pub issuer: &'a [u8],
+    /// The subject's Name, with its header.
+    pub subject: &'a [u8],
+    pub not_before: Option<Timestamp>,
+    pub not_after: Option<Timestamp>,
+    /// SubjectPublicKeyInfo, with its header.
+    pub spki: &'a [u8],
+    /// keyIdentifier of the authority key identifier; `None` when missing or empty.
+    pub authority_key_id: Option<&'a [u8]>,
+    /// The critical extension of a precertificate, RFC 6962, 3.1.
+    pub poison: bool,
+    /// There is a subjectAltName.
+    pub has_san: bool,
+    /// Bytes after the certificate's end.
+    pub trailing: usize,
+    /// Where the structure broke, if it did.
+    pub broken: Option<Broken>,
+}
+
+/// The structure broke; what was found before is kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{part}: {error}")]
+pub struct Broken {
+    pub part: &'static str,
+    pub error: DerError,
+}
+
+/// 2.5.4.3
+const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
+/// 2.5.29.17
+const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
+/// 2.5.29.35
+const AUTHORITY_KEY_ID: &[u8] = &[0x55, 0x1d, 0x23];
+/// 1.3.6.1.4.1.11129.2.4.3
+const POISON: &[u8] = &[0x2b, 0x06, 0x01, 0x04, 0x01, 0xd6, 0x79, 0x02, 0x04, 0x03];
+
+const GENERAL_NAME_DNS: u8 = 0x82;
+const GENERAL_NAME_IP: u8 = 0x87;
+
+/// Walks a Certificate. Names are added to `names` as ranges of `der`, which is at most 4 GiB by the
+/// bound on messages.
+pub fn walk<'a>(der: &'a [u8], names: &mut Vec<RawName>) -> Walk<'a> {
+    let mut walk = Walk::default();
+    let mut finder = Finder { der, names };
+    if let Err(broken) = finder.certificate(&mut walk) {
+        walk.broken = Some(broken);
+    }
+    walk
+}
+
+struct Finder<'a, 'n> {
+    der: &'a [u8],
+    names: &'n mut Vec<RawName>,
+}
+
+/// Says which part an error belongs to.
+trait In<T> {
+    fn within(self, part: &'static str) -> Result<T, Broken>;
+}
+
+impl<T> In<T> for Result<T, DerError> {
+    fn within(self, part: &'static str) -> Result<T, Broken> {
+        self.map_err(|error| Broken { part, error })
+    }
+}
+
+impl<'a> Finder<'a, '_> {
+    fn certificate(&mut self, walk: &mut Walk<'a>) -> Result<(), Broken> {
+        let mut outer = Reader::new(self.der);
+        let certificate = outer.expect(SEQUENCE).within("certificate")?;
+        walk.trailing = outer.rest().len();
+        let tbs = Reader::new(certificate.body).expect(SEQUENCE).within("tbsCertificate")?;
+        self.tbs(tbs, walk)
+    }
+
+    fn tbs(&mut self, tbs: Element<'a>, walk: &mut Walk<'a>) -> Result<(), Broken> {
+        let mut r = Reader::new(tbs.body);
+        r.optional(0xa0).within("version")?;
+        walk.serial = r.expect(INTEGER).within("serialNumber")?.body;
+        r.expect(SEQUENCE).within("signature")?;
+        walk.issuer = r.expect(SEQUENCE).within("issuer")?.whole;
+        let validity = r.expect(SEQUENCE).within("validity")?;
+        let mut times = Reader::new(validity.body);
+        walk.not_before = times.next().within("notBefore")?.and_then(time);
+        walk.not_after = times.next().within("notAfter")?.and_then(time);
+        let subject = r.expect(SEQUENCE).within("subject")?;
+        walk.subject = subject.whole;
+        // A broken subject must not hide the subjectAltName behind it.
+        let subject = self.common_names(subject);
+        walk.spki = r.expect(SEQUENCE).within("subjectPublicKeyInfo")?.whole;
+        r.optional(0x81).within("issuerUniqueID")?;
+        r.optional(0x82).within("subjectUniqueID")?;
+        if let Some(extensions) = r.optional(0xa3).within("extensions")? {
+            self.extensions(extensions, walk)?;
+        }
+        subject
+    }
+
+    fn common_names(&mut self, subject: Element<'a>) -> Result<(), Broken> {
+        let mut rdns = Reader::new(subject.body);
+        while let Some(rdn) = rdns.next().within("subject")? {
+            if rdn.tag != SET {
+                continue;
+            }
+            let mut attributes = Reader::new(rdn.body);
+            while let Some(attribute) = attributes.next().within("subject")? {
+                let mut parts = Reader::new(attribute.body);
+                let Some(kind) = parts.optional(OID).within("subject")? else { continue };
+                if kind.body != COMMON_NAME {
+                    continue;
+                }
+                if let Some(value) = parts.next().within("subject")? {
+                    self.found(Place::CommonName(value.tag), value.body);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn extensions(&mut self, wrapped: Element<'a>, walk: &mut Walk<'a>) -> Result<(), Broken> {
+        let list = Reader::new(wrapped.body).expect(SEQUENCE).within("extensions")?;
+        let mut extensions = Reader::new(list.body);
+        let mut broken = Ok(());
+        while let Some(extension) = extensions.next().within("extensions")? {
+            // One broken extension must not hide those behind it.
+            if let Err(error) = self.extension(extension, walk) {
+                broken = broken.and(Err(error));
+            }
+        }
+        broken
+    }
+
+    fn extension(&mut self, extension: Element<'a>, walk: &mut Walk<'a>) -> Result<(), Broken> {
+        let mut r = Reader::new(extension.body);
+        let id = r.expect(OID).within("extension")?.body;
+        if id == POISON {
+            walk.poison = true;
+            return Ok(());
+        }
+        if id != SUBJECT_ALT_NAME && id != AUTHORITY_KEY_ID {
+            return Ok(());
+        }
+        r.optional(BOOLEAN).within("extension")?;
+        let value = r.expect(OCTET_STRING).within("extension")?.body;
+        if id == SUBJECT_ALT_NAME {
+            walk.has_san = true;
+            let list = Reader::new(value).expect(SEQUENCE).within("subjectAltName")?;
+            let mut general_names = Reader::new(list.body);
+            while let Some(name) = general_names.next().within("subjectAltName")? {
+                match name.tag {
+                    GENERAL_NAME_DNS => self.found(Place::Dns, name.body),
+                    GENERAL_NAME_IP => self.found(Place::Ip, name.body),
+                    _ => {}
+                }
+            }
+        } else {
+            let list = Reader::new(value).expect(SEQUENCE).within("authorityKeyIdentifier")?;
+            let mut fields = Reader::new(list.body);
+            if let Some(key) = fields.optional(0x80).within("authorityKeyIdentifier")? {
+                walk.authority_key_id = Some(key.body).filter(|id| !id.is_empty());
+            }
+        }
+        Ok(())
+    }
+
+    fn found(&mut self, place: Place, body: &'a [u8]) {
+        let start = body.as_ptr() as usize - self.der.as_ptr() as usize;
+        let end = start + body.len();
+        if let (Ok(start), Ok(end)) = (u32::try_from(start), u32::try_from(end)) {
+            self.names.push(RawName { place, start, end });
+        }
+    }
+}
+
+/// UTCTime or GeneralizedTime in the forms that RFC 5280, 4.1.2.5 allows; also without seconds, which
+/// old certificates have. `None` for anything else.
+fn time(element: Element<'_>) -> Option<Timestamp> {
+    let digits = element.body.strip_suffix(b"Z")?;
+    if !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let (year, rest) = match element.tag {
+        0x17 => {
+            let (year, rest) = digits.split_at_checked(2)?;
+            let year = number(year);
+            (if year < 50 { 2000 + year } else { 1900 + year }, rest)
+        }
+        0x18 => {
+            let (year, rest) = digits.split_at_checked(4)?;
+            (number(year), rest)
+        }
+        _ => return None,
+    };
+    if rest.len() != 10 && rest.len() != 8 {
+        return None;
+    }
+    let part = |i: usize| rest.get(2 * i..2 * i + 2).map_or(0, number) as u8;
+    let month = time::Month::try_from(part(0)).ok()?;
+    let date = time::Date::from_calendar_date(i32::try_from(year).ok()?, month, part(1)).ok()?;
+    let at = date.with_hms(part(2), part(3), part(4)).ok()?.assume_utc();
+    Some(Timestamp(at.unix_timestamp() * 1000))
+}
+
+fn number(digits: &[u8]) -> u32 {
+    digits.iter().fold(0, |n, d| n * 10 + u32::from(d - b'0'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn element(tag: u8, body: &[u8]) -> Vec<u8> {
+        let mut whole = vec![tag];
+        if body.len() < 128 {
+            whole.push(body.len() as u8);
+        } else {
+            whole.extend([0x82, (body.len() >> 8) as u8, body.len() as u8]);
+        }
+        whole.extend(body);
+        whole
+    }
+
+    fn sequence(parts: &[Vec<u8>]) -> Vec<u8> {
+        element(SEQUENCE, &parts.concat())
+    }
+
+    fn common_name(text: &[u8]) -> Vec<u8> {
+        element(SET, &sequence(&[element(OID, COMMON_NAME), element(0x0c, text)]))
+    }
+
+    fn extension(id: &[u8], value: Vec<u8>) -> Vec<u8> {
+        sequence(&[element(OID, id), element(OCTET_STRING, &value)])
+    }
+
+    /// A certificate of these extensions and common names, unsigned.
+    fn certificate(common_names: &[&[u8]], extensions: &[Vec<u8>]) -> Vec<u8> {
+        let subject: Vec<_> = common_names.iter().map(|cn| common_name(cn)).collect();
+        let tbs = sequence(&[
+            element(INTEGER, &[0x00, 0xd3, 0x16]),
+            sequence(&[]),
+            sequence(&[common_name(b"Some CA")]),
+            sequence(&[element(0x17, b"261125083000Z"), element(0x18, b"20271125083000Z")]),
+            sequence(&subject),
+            sequence(&[element(0x03, &[0, 1])]),
+            element(0xa3, &sequence(extensions)),
+        ]);
+        sequence(&[tbs, sequence(&[]), element(0x03, &[0])])
+    }
+
+    fn check(der: &[u8], want: &[(Place, &[u8])], broken: Option<&str>) {
+        let mut names = Vec::new();
+        let walk = walk(der, &mut names);
+        let got: Vec<_> = names.iter().map(|n| (n.place, &der[n.start as usize..n.end as usize])).collect();
+        assert_eq!(got, want);
+        assert_eq!(walk.broken.map(|b| b.part), broken);
+    }
+
+    #[test]
+    fn finds_every_name() {
+        let san = |names: &[Vec<u8>]| extension(SUBJECT_ALT_NAME, sequence(names));
+        let dns = |name: &[u8]| element(GENERAL_NAME_DNS, name);
+        let ip = |octets: &[u8]| element(GENERAL_NAME_IP, octets);
+        let cn = Place::CommonName(0x0c);
+
+        check(
+            &certificate(&[b"a.example", b"b.example"], &[]),
+            &[(cn, b"a.example"), (cn, b"b.example")],
+            None,
+        );
+        check(
+            &certificate(&[], &[san(&[dns(b"a.example"), ip(&[1, 1, 1, 1])]), san(&[dns(b"second")])]),
+            &[(Place::Dns, b"a.example"), (Place::Ip, &[1, 1, 1, 1]), (Place::Dns, b"second")],
+            None,
+        );
+        check(
+            &certificate(&[], &[san(&[ip(&[1, 1, 1, 1, 24]), dns(b"\xff\x00.example")])]),
+            &[(Place::Ip, &[1, 1, 1, 1, 24]), (Place::Dns, b"\xff\x00.example")],
+            None,
+        );
+        // A broken extension hides neither what stood before it nor the ones behind.
+        let half =
+            extension(SUBJECT_ALT_NAME, element(SEQUENCE, &[dns(b"first"), vec![0x82, 0x70]].concat()));
+        check(
+            &certificate(&[], &[half, san(&[dns(b"behind")])]),
+            &[(Place::Dns, b"first"), (Place::Dns, b"behind")],
+            Some("subjectAltName"),
+        );
+        check(b"", &[], Some("certificate"));
+    }
+
+    #[test]
+    fn reads_the_rest() {
+        let key = extension(AUTHORITY_KEY_ID, sequence(&[element(0x80, &[7, 8])]));
+        let der = certificate(&[], &[key, extension(POISON, vec![5, 0])]);
+        let walk = walk(&der, &mut Vec::new());
+        assert_eq!(walk.serial, [0x00, 0xd3, 0x16]);
+        assert_eq!(walk.authority_key_id, Some(&[7, 8][..]));
+        assert!(walk.poison && !walk.has_san);
+        assert_eq!(walk.not_before.unwrap().to_string(), "2026-11-25T08:30:00.000Z");
+        assert_eq!(walk.not_after.unwrap().to_string(), "2027-11-25T08:30:00.000Z");
+        assert_eq!(walk.trailing, 0);
+
+        let empty = certificate(&[], &[extension(AUTHORITY_KEY_ID, sequence(&[element(0x80, &[])]))]);
+        assert_eq!(super::walk(&empty, &mut Vec::new()).authority_key_id, None);
+    }
+
+    #[test]
+    fn no_prefix_panics() {
+        let san = extension(SUBJECT_ALT_NAME, sequence(&[element(GENERAL_NAME_DNS, b"a.example")]));
+        let der = certificate(&[b"cn.example"], &[san]);
+        for end in 0..der.len() {
+            walk(&der[..end], &mut Vec::new());
+        }
+    }
+}
