@@ -2,6 +2,18 @@
 //!
 //! Pure. A [`Record`] is complete when it is made: topic, key, headers, value, time. Where it goes
 //! is left to `publish/`, when it counts as arrived to `account/`.
+//!
+//! The value is Elastic Common Schema 9.4 at the top level, everything else under `certsieve`; the
+//! types that are serialised are also the source of the JSON Schemas. Each value keeps its bound by
+//! construction: an alert, match or health record 64 KiB, a malformed record 512 KiB.
+
+mod compose;
+pub mod id;
+pub mod schema;
+mod text;
+pub mod value;
+
+pub use compose::{Composer, Health, HealthKind};
 
 use crate::entry::Timestamp;
 

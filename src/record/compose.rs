@@ -1,0 +1,692 @@
+//! Makes each kind of record: value, headers, key and bound.
+//!
+//! [`Composer`] holds what all records of an instance share. A value's bound is kept by construction:
+//! every text is cut to its field's length, matched names come first and others follow while there is
+//! room, and what was cut is named in `certsieve.truncated`. A certificate of 10,000 names still pages.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::text::{clean, cut};
+use super::value::{self, Ct, CtLog, Ecs, Event, HealthDetail, Log, Observer, Rule, X509, X509Name};
+use super::{Record, Topic, id};
+use crate::entry::issuance::sha256_hex;
+use crate::entry::{DistinguishedName, Facts, Identity, Malformed, Timestamp, Value};
+use crate::judge::{Ruling, Verdict};
+use crate::watch::{Matcher, Severity};
+
+/// Alert, match and health records, whole.
+pub const MAX_RECORD_BYTES: usize = 64 * 1024;
+/// Malformed records, whole: the raw bytes are cut at [`MAX_ORIGINAL_BYTES`].
+pub const MAX_MALFORMED_BYTES: usize = 512 * 1024;
+/// Raw bytes kept of what could not be decoded.
+pub const MAX_ORIGINAL_BYTES: usize = 256 * 1024;
+
+/// A certificate up to this size is carried whole.
+const MAX_CERTIFICATE_BYTES: usize = 8 * 1024;
+/// Names beside the matched ones.
+const MAX_OTHER_NAMES: usize = 1000;
+/// For `certsieve.matches`.
+const MATCHES_BYTES: usize = 12 * 1024;
+/// For each of the two lists of names.
+const NAMES_BYTES: usize = 10 * 1024;
+/// Any one text of a stranger: Elasticsearch indexes no keyword of more than 8,191 characters, and an
+/// honest value is far shorter.
+const MAX_TEXT_BYTES: usize = 512;
+/// A distinguished name.
+const MAX_DN_BYTES: usize = 1024;
+/// Of each attribute of a distinguished name so many values are shown.
+const MAX_DN_VALUES: usize = 4;
+/// `message` becomes an alert's title.
+const MAX_MESSAGE_BYTES: usize = 199;
+
+/// What the records of one instance share.
+#[derive(Clone, Debug)]
+pub struct Composer {
+    instance: String,
+    source: String,
+    version: &'static str,
+}
+
+/// Where and when an entry came in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Arrival {
+    pub feed: Arc<str>,
+    pub received: Timestamp,
+}
+
+/// A kind of health record: `event.action`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum HealthKind {
+    Started,
+    Stopped,
+    Heartbeat,
+    FeedUp,
+    FeedDown,
+    WatchlistLoaded,
+    WatchlistRefused,
+    RecordRejected,
+    InternalError,
+}
+
+impl HealthKind {
+    pub fn label(self) -> &'static str {
+        match self {
+            HealthKind::Started => "started",
+            HealthKind::Stopped => "stopped",
+            HealthKind::Heartbeat => "heartbeat",
+            HealthKind::FeedUp => "feed-up",
+            HealthKind::FeedDown => "feed-down",
+            HealthKind::WatchlistLoaded => "watchlist-loaded",
+            HealthKind::WatchlistRefused => "watchlist-refused",
+            HealthKind::RecordRejected => "record-rejected",
+            HealthKind::InternalError => "internal-error",
+        }
+    }
+
+    fn severity(self) -> Severity {
+        match self {
+            HealthKind::FeedDown | HealthKind::WatchlistRefused => Severity::Medium,
+            HealthKind::RecordRejected | HealthKind::InternalError => Severity::High,
+            _ => Severity::Low,
+        }
+    }
+}
+
+/// One thing to say on the health topic.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Health {
+    pub kind: HealthKind,
+    /// One sentence.
+    pub message: String,
+    pub detail: HealthDetail,
+}
+
+impl Composer {
+    pub fn new(instance: &str, topic_prefix: &str) -> Composer {
+        Composer {
+            instance: cut(instance, MAX_TEXT_BYTES),
+            source: format!("urn:certsieve:{topic_prefix}"),
+            version: env!("CARGO_PKG_VERSION"),
+        }
+    }
+
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// The alert of an unexpected verdict; `None` for another.
+    pub fn alert(
+        &self,
+        id: Uuid,
+        facts: &Facts,
+        verdict: &Verdict,
+        matcher: &Matcher,
+        arrival: &Arrival,
+        now: Timestamp,
+    ) -> Option<Record> {
+        verdict.rule?;
+        Some(self.certificate(Topic::Alert, id, None, facts, verdict, matcher, arrival, now))
+    }
+
+    /// The match of any verdict; `alert` is the id of the alert that was raised for it, now or before.
+    #[expect(clippy::too_many_arguments, reason = "a record is made of all of them, once")]
+    pub fn matched(
+        &self,
+        id: Uuid,
+        alert: Option<Uuid>,
+        facts: &Facts,
+        verdict: &Verdict,
+        matcher: &Matcher,
+        arrival: &Arrival,
+        now: Timestamp,
+    ) -> Record {
+        self.certificate(Topic::Match, id, alert, facts, verdict, matcher, arrival, now)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a record is made of all of them, once")]
+    fn certificate(
+        &self,
+        topic: Topic,
+        id: Uuid,
+        alert: Option<Uuid>,
+        facts: &Facts,
+        verdict: &Verdict,
+        matcher: &Matcher,
+        arrival: &Arrival,
+        now: Timestamp,
+    ) -> Record {
+        let list = matcher.list();
+        let asset = &list.assets[verdict.asset as usize];
+        let severity = verdict.severity.unwrap_or(Severity::Low);
+        let is_alert = topic == Topic::Alert;
+        let mut truncated = Vec::new();
+
+        let (matches, matches_cut) = matches_of(facts, verdict, matcher);
+        if matches_cut {
+            truncated.push("certsieve.matches");
+        }
+        let names = names_of(facts, verdict);
+        if names.cut {
+            truncated.extend(["related", "tls.server.x509.alternative_names"]);
+        }
+        let sha256 = facts.der.as_deref().map(|der| sha256_hex(der).to_ascii_uppercase());
+        let certificate = facts.der.as_ref().filter(|der| der.len() <= MAX_CERTIFICATE_BYTES);
+        if facts.der.is_some() && certificate.is_none() {
+            truncated.push("tls.server.certificate");
+        }
+        let tls = (!facts.names_only).then(|| value::Tls {
+            server: value::TlsServer {
+                hash: sha256.clone().map(|sha256| value::Hash { sha256 }),
+                x509: x509(facts, names.alternative),
+                certificate: certificate.map(|der| STANDARD.encode(der)),
+            },
+        });
+        let mut value = value::Certificate {
+            timestamp: now.to_string(),
+            message: cut(&title(facts, verdict, &asset.id), MAX_MESSAGE_BYTES),
+            event: Event {
+                id: id.to_string(),
+                kind: if is_alert { "alert" } else { "event" },
+                category: vec!["intrusion_detection"],
+                kinds: vec!["info"],
+                action: format!("certificate-{}", verdict.ruling.label()),
+                module: "certsieve",
+                dataset: if is_alert { "certsieve.alert" } else { "certsieve.match" },
+                severity: severity.score(),
+                risk_score: f64::from(severity.score()),
+                start: facts.log_time.map(|t| t.to_string()),
+                reason: verdict.reasons.first().map(|r| cut(r, MAX_TEXT_BYTES)),
+                url: sha256.as_ref().map(|sha256| format!("https://crt.sh/?q={sha256}")),
+                original: None,
+            },
+            log: Log { level: severity.label() },
+            rule: verdict.rule.map(|rule| Rule {
+                id: rule.label(),
+                name: asset.id.clone(),
+                ruleset: cut(&list.ruleset, MAX_TEXT_BYTES),
+                version: list.version.clone(),
+                reference: asset.reference.as_deref().map(|r| cut(r, MAX_TEXT_BYTES)),
+            }),
+            labels: labels(&asset.labels),
+            ecs: ECS,
+            observer: self.observer(),
+            certsieve: value::Certsieve {
+                schema: if is_alert { "alert/1" } else { "match/1" },
+                asset: asset.id.clone(),
+                policy: asset.policy.label(),
+                verdict: verdict.ruling.label(),
+                group: format!("{}:{}", asset.id, facts.authority_key_id.as_deref().unwrap_or("-")),
+                issuance_key: cut(&facts.issuance_key, MAX_TEXT_BYTES),
+                entry: (!facts.names_only).then(|| facts.kind.label()),
+                evidence: facts.evidence.label(),
+                reason_codes: verdict.reason_codes.iter().map(|c| (*c).to_owned()).collect(),
+                reasons: verdict.reasons.iter().map(|r| cut(r, MAX_TEXT_BYTES)).collect(),
+                anomalies: facts.anomalies.iter().map(|a| a.label().to_owned()).collect(),
+                matches_total: verdict.matches.len() as u64,
+                matches,
+                alert_id: alert.map(|id| id.to_string()),
+                ct: ct(facts, arrival),
+                issuer: value::Issuer {
+                    key_id: facts.authority_key_id.as_deref().map(|id| cut(id, MAX_TEXT_BYTES)),
+                    strength: "claimed",
+                },
+                watchlist_version: list.version.clone(),
+                truncated,
+            },
+            related: value::Related {
+                ip: names.ip,
+                hosts: names.hosts,
+                hash: sha256.into_iter().collect(),
+            },
+            tls,
+        };
+        let json = bounded(&mut value);
+        let kind = if is_alert { "alert" } else { "match" };
+        let ce_type = if is_alert { "certsieve.alert.raised.v1" } else { "certsieve.match.v1" };
+        Record {
+            sequence: 0,
+            topic,
+            key: cut(&facts.issuance_key, MAX_TEXT_BYTES),
+            headers: self.headers(id, ce_type, Some(&asset.id), now, kind, severity),
+            value: json,
+            at: now,
+        }
+    }
+
+    /// What could not be decoded: `original` are its raw bytes.
+    pub fn malformed(
+        &self,
+        facts: Option<&Facts>,
+        malformed: &Malformed,
+        original: &[u8],
+        list_version: &str,
+        arrival: &Arrival,
+        now: Timestamp,
+    ) -> Record {
+        let sha256 = sha256_hex(original);
+        let (log, index) = match facts {
+            Some(facts) => facts.address(),
+            None => (sha256.clone(), String::new()),
+        };
+        let id = id::malformed(&log, &index);
+        let kept = original.get(..MAX_ORIGINAL_BYTES).unwrap_or(original);
+        let severity = Severity::Low;
+        let value = value::Malformed {
+            timestamp: now.to_string(),
+            message: cut(&format!("Undecodable entry: {}", malformed.message), MAX_MESSAGE_BYTES),
+            error: value::ErrorField {
+                code: malformed.reason,
+                message: cut(&malformed.message, MAX_TEXT_BYTES),
+            },
+            log: Log { level: severity.label() },
+            ecs: ECS,
+            observer: self.observer(),
+            certsieve: value::CertsieveMalformed {
+                schema: "malformed/1",
+                ct: match facts {
+                    Some(facts) => ct(facts, arrival),
+                    None => ct_unknown(arrival),
+                },
+                original: value::Original { length: original.len() as u64, sha256 },
+                watchlist_version: list_version.to_owned(),
+                truncated: if kept.len() < original.len() { vec!["event.original"] } else { Vec::new() },
+            },
+            event: Event {
+                id: id.to_string(),
+                kind: "event",
+                category: vec!["intrusion_detection"],
+                kinds: vec!["info"],
+                action: "entry-malformed".to_owned(),
+                module: "certsieve",
+                dataset: "certsieve.malformed",
+                severity: severity.score(),
+                risk_score: f64::from(severity.score()),
+                start: facts.and_then(|f| f.log_time).map(|t| t.to_string()),
+                reason: Some(cut(&malformed.message, MAX_TEXT_BYTES)),
+                url: None,
+                original: Some(STANDARD.encode(kept)),
+            },
+        };
+        Record {
+            sequence: 0,
+            topic: Topic::Malformed,
+            key: cut(&format!("{log}:{index}"), MAX_TEXT_BYTES + 32),
+            headers: self.headers(id, "certsieve.malformed.v1", None, now, "malformed", severity),
+            value: json(&value),
+            at: now,
+        }
+    }
+
+    /// What happened to certsieve itself.
+    pub fn health(&self, health: &Health, list_version: &str, now: Timestamp) -> Record {
+        let kind = health.kind.label();
+        let severity = health.kind.severity();
+        let detail = HealthDetail {
+            log: health.detail.log.as_deref().map(|l| cut(l, MAX_TEXT_BYTES)),
+            feed: health.detail.feed.as_deref().map(|f| cut(f, MAX_TEXT_BYTES)),
+            ..health.detail
+        };
+        let log = detail.log.as_deref().or(detail.feed.as_deref()).unwrap_or("-").to_owned();
+        let what = match (detail.first, detail.last) {
+            (Some(first), Some(last)) => format!("{first}-{last}"),
+            _ => now.to_string(),
+        };
+        let id = id::health(&self.instance, kind, &log, &what);
+        let value = value::Health {
+            timestamp: now.to_string(),
+            message: cut(&health.message, MAX_MESSAGE_BYTES),
+            event: Event {
+                id: id.to_string(),
+                kind: "event",
+                category: Vec::new(),
+                kinds: vec!["info"],
+                action: kind.to_owned(),
+                module: "certsieve",
+                dataset: "certsieve.health",
+                severity: severity.score(),
+                risk_score: f64::from(severity.score()),
+                start: None,
+                reason: Some(cut(&health.message, MAX_DN_BYTES)),
+                url: None,
+                original: None,
+            },
+            log: Log { level: severity.label() },
+            ecs: ECS,
+            observer: self.observer(),
+            certsieve: value::CertsieveHealth {
+                schema: "health/1",
+                health: detail,
+                watchlist_version: list_version.to_owned(),
+            },
+        };
+        Record {
+            sequence: 0,
+            topic: Topic::Health,
+            key: self.instance.clone(),
+            headers: self.headers(id, "certsieve.health.v1", None, now, "health", severity),
+            value: json(&value),
+            at: now,
+        }
+    }
+
+    fn observer(&self) -> Observer {
+        Observer {
+            vendor: "certsieve",
+            product: "certsieve",
+            kind: "ct-monitor",
+            version: self.version,
+            name: self.instance.clone(),
+        }
+    }
+
+    /// CloudEvents 1.0 in Kafka's binary mode.
+    fn headers(
+        &self,
+        id: Uuid,
+        ce_type: &str,
+        subject: Option<&str>,
+        now: Timestamp,
+        kind: &str,
+        severity: Severity,
+    ) -> Vec<(&'static str, String)> {
+        let mut headers = vec![
+            ("ce_specversion", "1.0".to_owned()),
+            ("ce_id", id.to_string()),
+            ("ce_type", ce_type.to_owned()),
+            ("ce_source", self.source.clone()),
+        ];
+        headers.extend(subject.map(|subject| ("ce_subject", subject.to_owned())));
+        headers.extend([
+            ("ce_time", now.to_string()),
+            ("ce_dataschema", format!("urn:certsieve:schema:{kind}:1")),
+            ("ce_severity", severity.label().to_owned()),
+            ("content-type", "application/json".to_owned()),
+        ]);
+        headers
+    }
+}
+
+const ECS: Ecs = Ecs { version: "9.4.0" };
+
+fn json(value: &impl Serialize) -> Vec<u8> {
+    // Maps with text keys, numbers and texts only: serialising them cannot fail.
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
+/// The value within its bound. The parts are sized so that it fits at once, unless a stranger's text
+/// grows by escapes; then lists are halved, least important first, until it does.
+fn bounded(value: &mut value::Certificate) -> Vec<u8> {
+    fn note(value: &mut value::Certificate, field: &'static str) {
+        if !value.certsieve.truncated.contains(&field) {
+            value.certsieve.truncated.push(field);
+        }
+    }
+    loop {
+        let bytes = json(value);
+        if bytes.len() <= MAX_RECORD_BYTES {
+            return bytes;
+        }
+        if let Some(server) = value.tls.as_mut().map(|tls| &mut tls.server) {
+            if server.certificate.take().is_some() {
+                note(value, "tls.server.certificate");
+                continue;
+            }
+            if !server.x509.alternative_names.is_empty() {
+                let half = server.x509.alternative_names.len() / 2;
+                server.x509.alternative_names.truncate(half);
+                note(value, "tls.server.x509.alternative_names");
+                continue;
+            }
+        }
+        if value.related.hosts.len() + value.related.ip.len() > 0 {
+            value.related.hosts.truncate(value.related.hosts.len() / 2);
+            value.related.ip.truncate(value.related.ip.len() / 2);
+            note(value, "related");
+            continue;
+        }
+        if value.certsieve.matches.len() > 1 {
+            value.certsieve.matches.truncate(value.certsieve.matches.len() / 2);
+            note(value, "certsieve.matches");
+            continue;
+        }
+        if value.tls.take().is_some() {
+            note(value, "tls");
+            continue;
+        }
+        if !value.labels.is_empty() {
+            value.labels.clear();
+            note(value, "labels");
+            continue;
+        }
+        return bytes;
+    }
+}
+
+/// The asset's labels with ECS's rule for keys: nested, never dotted.
+fn labels(labels: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let value = |v: &String| cut(v, MAX_TEXT_BYTES);
+    labels.iter().map(|(k, v)| (clean(k).replace('.', "_"), value(v))).collect()
+}
+
+fn title(facts: &Facts, verdict: &Verdict, asset: &str) -> String {
+    let identity = verdict
+        .matches
+        .first()
+        .and_then(|m| facts.identities.get(m.identity))
+        .map(|identity| facts.identities.value(identity))
+        .unwrap_or_default();
+    let issuer = facts
+        .issuer
+        .common_name
+        .first()
+        .or(facts.issuer.organization.first())
+        .map_or("an unnamed issuer", String::as_str);
+    let kind = match verdict.ruling {
+        Ruling::Unexpected => "Unexpected certificate",
+        Ruling::Expected => "Expected certificate",
+        Ruling::Observed => "Certificate",
+    };
+    if facts.names_only {
+        return format!("{kind} for {asset}: {identity}");
+    }
+    format!("{kind} for {asset}: {} issued by {}", cut(&identity, 100), cut(issuer, 60))
+}
+
+fn matches_of(facts: &Facts, verdict: &Verdict, matcher: &Matcher) -> (Vec<value::Matched>, bool) {
+    let mut room = MATCHES_BYTES;
+    let mut matches = Vec::new();
+    for matched in &verdict.matches {
+        let Some(identity) = facts.identities.get(matched.identity) else { continue };
+        let one = value::Matched {
+            kind: matched.hit.kind.label(),
+            pattern: cut(&matcher.pattern(&matched.hit), MAX_TEXT_BYTES),
+            identity: cut(&facts.identities.value(identity), MAX_TEXT_BYTES),
+            source: identity.provenance.label(),
+        };
+        // The keys and quotes of one match.
+        const FRAME: usize = 60;
+        let size = FRAME + one.pattern.len() + one.identity.len();
+        if size > room {
+            return (matches, true);
+        }
+        room -= size;
+        matches.push(one);
+    }
+    (matches, false)
+}
+
+#[derive(Default)]
+struct Names {
+    ip: Vec<String>,
+    hosts: Vec<String>,
+    alternative: Vec<String>,
+    cut: bool,
+}
+
+/// The names of the certificate: matched ones first, then the others while there is room.
+fn names_of(facts: &Facts, verdict: &Verdict) -> Names {
+    let mut is_matched = vec![false; facts.identities.len()];
+    for matched in &verdict.matches {
+        if let Some(flag) = is_matched.get_mut(matched.identity) {
+            *flag = true;
+        }
+    }
+    let of = |wanted: bool| {
+        let flags = is_matched.iter();
+        facts.identities.iter().zip(flags).filter(move |(_, flag)| **flag == wanted).map(|(i, _)| i)
+    };
+    let mut names = Names::default();
+    let (mut related, mut alternative) = (NAMES_BYTES, NAMES_BYTES);
+    for identity in of(true).chain(of(false).take(MAX_OTHER_NAMES)) {
+        names.push(facts, identity, &mut related, &mut alternative);
+    }
+    names.cut |= of(false).count() > MAX_OTHER_NAMES;
+    names
+}
+
+impl Names {
+    fn push(&mut self, facts: &Facts, identity: &Identity, related: &mut usize, alternative: &mut usize) {
+        // Quotes and comma.
+        const FRAME: usize = 3;
+        let value = cut(&facts.identities.value(identity), MAX_TEXT_BYTES);
+        // A label that is none is no host that anybody could look up.
+        let is_host = !value.split('.').any(|label| label == "?");
+        if matches!(identity.value, Value::Address(_)) || is_host {
+            if value.len() + FRAME <= *related {
+                *related -= value.len() + FRAME;
+                match identity.value {
+                    Value::Address(_) => self.ip.push(value),
+                    Value::Name { .. } => self.hosts.push(value),
+                }
+            } else {
+                self.cut = true;
+            }
+        }
+        if identity.provenance == crate::entry::Provenance::CommonName {
+            return;
+        }
+        let raw = cut(facts.identities.raw(identity), MAX_TEXT_BYTES);
+        if self.alternative.last() == Some(&raw) {
+            return;
+        }
+        if raw.len() + FRAME <= *alternative {
+            *alternative -= raw.len() + FRAME;
+            self.alternative.push(raw);
+        } else {
+            self.cut = true;
+        }
+    }
+}
+
+fn ct(facts: &Facts, arrival: &Arrival) -> Ct {
+    Ct {
+        log: facts.log.as_deref().map(|log| CtLog {
+            id: cut(log, MAX_TEXT_BYTES),
+            name: facts.log_name.as_deref().map(|n| cut(n, MAX_TEXT_BYTES)),
+            url: facts.log_url.as_deref().map(|u| cut(u, MAX_TEXT_BYTES)),
+        }),
+        // JSON numbers above 2^63 overflow a SIEM's long.
+        index: facts.index.filter(|index| i64::try_from(*index).is_ok()),
+        log_timestamp: facts.log_time.map(|t| t.to_string()),
+        seen: facts.seen.map(|t| t.to_string()),
+        latency_ms: facts.log_time.map(|t| arrival.received.millis_since(t)),
+        ..ct_unknown(arrival)
+    }
+}
+
+fn ct_unknown(arrival: &Arrival) -> Ct {
+    Ct {
+        log: None,
+        index: None,
+        log_timestamp: None,
+        seen: None,
+        received: arrival.received.to_string(),
+        latency_ms: None,
+        origin: "feed",
+        feed: arrival.feed.to_string(),
+    }
+}
+
+fn x509(facts: &Facts, alternative_names: Vec<String>) -> X509 {
+    let mut x509 = X509 {
+        serial_number: facts.serial.as_deref().map(|s| cut(&s.to_ascii_uppercase(), MAX_TEXT_BYTES)),
+        subject: x509_name(&facts.subject),
+        issuer: x509_name(&facts.issuer),
+        not_before: facts.not_before.map(|t| t.to_string()),
+        not_after: facts.not_after.map(|t| t.to_string()),
+        signature_algorithm: facts.signature_algorithm.as_deref().map(|a| cut(a, MAX_TEXT_BYTES)),
+        alternative_names,
+        ..X509::default()
+    };
+    // What it refuses is missing here; the identities and the verdict do not depend on it.
+    if let Some(Ok((_, parsed))) = facts.der.as_deref().map(x509_parser::parse_x509_certificate) {
+        details(&parsed, &mut x509);
+    }
+    x509
+}
+
+fn details(parsed: &x509_parser::certificate::X509Certificate<'_>, x509: &mut X509) {
+    use x509_parser::public_key::PublicKey;
+    x509.version_number = Some((u64::from(parsed.version().0) + 1).to_string());
+    if let Some(name) = signature_name(&parsed.signature_algorithm.algorithm.to_id_string()) {
+        x509.signature_algorithm = Some(name.to_owned());
+    }
+    match parsed.public_key().parsed() {
+        Ok(PublicKey::RSA(key)) => {
+            x509.public_key_algorithm = Some("RSA".to_owned());
+            x509.public_key_size = u64::try_from(key.key_size()).ok();
+        }
+        Ok(PublicKey::EC(point)) => {
+            x509.public_key_algorithm = Some("ECDSA".to_owned());
+            x509.public_key_size = u64::try_from(point.key_size()).ok();
+            let curve = parsed.public_key().algorithm.parameters.as_ref().and_then(|p| p.as_oid().ok());
+            x509.public_key_curve = curve.map(|oid| curve_name(&oid.to_id_string()));
+        }
+        _ => x509.public_key_algorithm = Some(parsed.public_key().algorithm.algorithm.to_id_string()),
+    }
+}
+
+/// As Go and ECS's examples name them.
+fn signature_name(oid: &str) -> Option<&'static str> {
+    Some(match oid {
+        "1.2.840.113549.1.1.5" => "SHA1-RSA",
+        "1.2.840.113549.1.1.11" => "SHA256-RSA",
+        "1.2.840.113549.1.1.12" => "SHA384-RSA",
+        "1.2.840.113549.1.1.13" => "SHA512-RSA",
+        "1.2.840.113549.1.1.10" => "RSASSA-PSS",
+        "1.2.840.10045.4.3.2" => "ECDSA-SHA256",
+        "1.2.840.10045.4.3.3" => "ECDSA-SHA384",
+        "1.2.840.10045.4.3.4" => "ECDSA-SHA512",
+        "1.3.101.112" => "Ed25519",
+        _ => return None,
+    })
+}
+
+fn curve_name(oid: &str) -> String {
+    match oid {
+        "1.2.840.10045.3.1.7" => "P-256".to_owned(),
+        "1.3.132.0.34" => "P-384".to_owned(),
+        "1.3.132.0.35" => "P-521".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+fn x509_name(name: &DistinguishedName) -> X509Name {
+    let list = |values: &[String]| values.iter().take(MAX_DN_VALUES).map(|v| cut(v, MAX_TEXT_BYTES)).collect();
+    X509Name {
+        common_name: list(&name.common_name),
+        organization: list(&name.organization),
+        organizational_unit: list(&name.organizational_unit),
+        locality: list(&name.locality),
+        state_or_province: list(&name.state),
+        country: list(&name.country),
+        distinguished_name: (!name.distinguished_name.is_empty())
+            .then(|| cut(&name.distinguished_name, MAX_DN_BYTES)),
+    }
+}

@@ -1,0 +1,46 @@
+//! Text as a record may hold it: no control characters, and not longer than its field allows.
+
+/// Each of U+0000 to U+001F and U+007F as backslash, x and two digits: rsyslog, Splunk and terminals
+/// each stumble over some of them.
+pub fn clean(text: &str) -> String {
+    if !text.chars().any(is_control) {
+        return text.to_owned();
+    }
+    let mut cleaned = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match is_control(c) {
+            true => cleaned.push_str(&format!("\\x{:02x}", u32::from(c))),
+            false => cleaned.push(c),
+        }
+    }
+    cleaned
+}
+
+fn is_control(c: char) -> bool {
+    c < '\u{20}' || c == '\u{7f}'
+}
+
+/// Cleaned, and cut to at most `max` bytes, the last three of which then say so.
+pub fn cut(text: &str, max: usize) -> String {
+    let cleaned = clean(text);
+    if cleaned.len() <= max {
+        return cleaned;
+    }
+    let room = max.saturating_sub('…'.len_utf8());
+    let end = (0..=room).rev().find(|i| cleaned.is_char_boundary(*i)).unwrap_or(0);
+    format!("{}…", &cleaned[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_written_out() {
+        assert_eq!(clean("a\0b\n\x7f\u{80}"), "a\\x00b\\x0a\\x7f\u{80}");
+        assert_eq!(clean("plain é"), "plain é");
+        assert_eq!(cut("éééé", 7), "éé…");
+        assert_eq!(cut("abc", 3), "abc");
+        assert_eq!(cut(&"\0".repeat(100), 10), "\\x00\\x0…");
+    }
+}
