@@ -7,8 +7,10 @@
 
 pub mod clock;
 pub mod config;
+pub mod document;
 pub mod entry;
 pub mod feed;
+pub mod problem;
 pub mod publish;
 pub mod record;
 pub mod watch;

@@ -1,0 +1,651 @@
+//! The watch list as an operator writes it: TOML and bulk lists in, [`WatchList`] out.
+//!
+//! [`Reading`] takes one file after another, as text that somebody else has read, and notes every
+//! mistake with its place. The entries it collects are in the form in which names are compared; what
+//! matches what is left to [`Matcher`](super::Matcher), what a policy means to the judge.
+//!
+//! Pure: bulk lists come through a [`Load`]. Bounds: [`MAX_BYTES`] over all sources, ids, labels and
+//! references as long as a record of bounded size can hold.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::ops::Range;
+
+use crate::document::{self, Keys};
+use crate::problem::{Problem, Problems, Report};
+
+use super::domains::NameList;
+use super::keywords::{self, KeywordList};
+use super::name;
+use super::networks::{self, NetworkList};
+
+/// A million names, a million networks and a hundred thousand keywords are 50 MB. Offsets into the
+/// collected text have 32 bits, and an A-label may be some times longer than what was written.
+pub const MAX_BYTES: usize = 512 * 1024 * 1024;
+
+/// Half of what a Kafka header and an ECS keyword are comfortable with.
+const MAX_ID: usize = 200;
+const MAX_LABELS: usize = 32;
+const MAX_LABEL_KEY: usize = 64;
+/// Labels and reference stand in every record, and a record has at most 64 KiB.
+const MAX_LABEL_VALUE: usize = 256;
+const MAX_REFERENCE: usize = 2_048;
+/// Of one expected value, and of the values of one key.
+const MAX_EXPECTED: usize = 1_024;
+
+const ASSET: &str = "[[asset]]";
+const EXPECT: &str = "[[asset.expect]]";
+const LATER_IN_ASSET: &[&str] = &["require", "alert_cap"];
+const LATER_IN_EXPECT: &[&str] =
+    &["subject_keys_file", "subject_spki_sha256", "issuer_spki_sha256", "ca_owner", "for"];
+
+/// What is watched, and what may be issued for it.
+#[derive(Clone, Debug)]
+pub struct WatchList {
+    /// In the order written; a hit names one by its index.
+    pub assets: Vec<Asset>,
+    /// `sha256:` and eight hex digits, over the bytes of all sources in the order read.
+    pub version: String,
+    /// The names of its files.
+    pub ruleset: String,
+    /// Everything that was read, as paths: who polls for changes looks at these.
+    pub sources: Vec<String>,
+    pub(super) entries: Entries,
+}
+
+/// Everything to be matched.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Entries {
+    pub names: NameList,
+    pub networks: NetworkList,
+    pub keywords: KeywordList,
+    pub excepted_names: NameList,
+    pub excepted_networks: NetworkList,
+}
+
+/// One `[[asset]]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Asset {
+    pub id: String,
+    pub policy: Policy,
+    /// Of an unexpected certificate; `None` with [`Policy::Observe`].
+    pub severity: Option<Severity>,
+    /// Of a keyword hit; without it keyword hits are observed only.
+    pub keyword_severity: Option<Severity>,
+    /// Copied into records.
+    pub labels: BTreeMap<String, String>,
+    pub reference: Option<String>,
+    /// Any of them may hold.
+    pub expect: Vec<Expectation>,
+    /// The file it stands in.
+    pub file: String,
+}
+
+/// One `[[asset.expect]]`: every key that is not empty must hold, by any of its values.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Expectation {
+    /// Whole values, compared exactly.
+    pub issuer_organization: Vec<String>,
+    pub issuer_common_name: Vec<String>,
+    /// Lower-case hex without separators.
+    pub issuer_key_id: Vec<String>,
+}
+
+/// What a certificate for something owned means.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Policy {
+    /// Any certificate is unexpected.
+    NeverIssue,
+    /// One from an issuer that is not listed is unexpected.
+    Expect,
+    /// Recorded, never alerted.
+    Observe,
+}
+
+impl Policy {
+    pub const ALL: [Policy; 3] = [Policy::NeverIssue, Policy::Expect, Policy::Observe];
+
+    /// As the watch list and the records write it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Policy::NeverIssue => "never-issue",
+            Policy::Expect => "expect",
+            Policy::Observe => "observe",
+        }
+    }
+}
+
+/// How bad it is; critical and high page.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Severity {
+    Low,
+    Medium,
+    High,
+    Critical,
+}
+
+impl Severity {
+    pub const ALL: [Severity; 4] = [Severity::Low, Severity::Medium, Severity::High, Severity::Critical];
+
+    pub fn label(self) -> &'static str {
+        match self {
+            Severity::Low => "low",
+            Severity::Medium => "medium",
+            Severity::High => "high",
+            Severity::Critical => "critical",
+        }
+    }
+
+    /// What Elastic's external-alert rule maps back to the same word.
+    pub fn score(self) -> u8 {
+        match self {
+            Severity::Low => 21,
+            Severity::Medium => 47,
+            Severity::High => 73,
+            Severity::Critical => 99,
+        }
+    }
+}
+
+/// A bulk list that was read for a watch list.
+pub struct Bulk {
+    /// Its path, as messages show it.
+    pub file: String,
+    pub bytes: Vec<u8>,
+}
+
+/// Reads a bulk list, by the path that the watch list names; the error is a reason for the operator.
+pub type Load<'a> = &'a mut dyn FnMut(&str) -> Result<Bulk, String>;
+
+impl WatchList {
+    /// One file whole.
+    pub fn parse(file: &str, text: &[u8], load: Load<'_>) -> Result<WatchList, Problems> {
+        let mut reading = Reading::new();
+        reading.file(file, text, load);
+        reading.finish()
+    }
+}
+
+/// A watch list while its files are read.
+pub struct Reading {
+    list: WatchList,
+    problems: Problems,
+    digest: ring::digest::Context,
+    bytes: usize,
+    /// Where each asset id stands.
+    ids: HashMap<String, String>,
+}
+
+impl Default for Reading {
+    fn default() -> Reading {
+        Reading::new()
+    }
+}
+
+impl Reading {
+    pub fn new() -> Reading {
+        Reading {
+            list: WatchList {
+                assets: Vec::new(),
+                version: String::new(),
+                ruleset: String::new(),
+                sources: Vec::new(),
+                entries: Entries::default(),
+            },
+            problems: Problems::default(),
+            digest: ring::digest::Context::new(&ring::digest::SHA256),
+            bytes: 0,
+            ids: HashMap::new(),
+        }
+    }
+
+    /// A mistake outside of the texts: a file that could not be read.
+    pub fn problem(&mut self, problem: Problem) {
+        self.problems.push(problem);
+    }
+
+    /// Takes the assets of one file.
+    pub fn file(&mut self, file: &str, bytes: &[u8], load: Load<'_>) {
+        let base = file.rsplit(['/', '\\']).next().unwrap_or(file);
+        if !self.list.ruleset.is_empty() {
+            self.list.ruleset.push(',');
+        }
+        self.list.ruleset.push_str(base);
+        let Some(text) = self.text(file, bytes) else { return };
+        let mut report = Report::new(file, text);
+        let document = document::parse(&mut report);
+        let mut keys = Keys::new(document.get_ref(), 0..0, "a watch list");
+        let mut line = Lines::default();
+        for asset in keys.tables(&mut report, "asset", ASSET) {
+            let line = line.of(text, asset.place().start);
+            self.asset(&mut report, asset, line, load);
+        }
+        keys.finish(&mut report, &[], &[(ASSET, ASSET_KEYS)]);
+        report.finish(&mut self.problems);
+    }
+
+    /// The list, if there was no mistake.
+    pub fn finish(mut self) -> Result<WatchList, Problems> {
+        if self.problems.is_empty() && self.list.assets.is_empty() {
+            let file = self.list.ruleset.clone();
+            self.problem(Problem::of_file(
+                file,
+                "the watch list has no asset",
+                "write [[asset]] and its keys below it",
+            ));
+        }
+        if !self.problems.is_empty() {
+            return Err(self.problems);
+        }
+        let digest = self.digest.finish();
+        self.list.version = format!("sha256:{}", Hex(&digest.as_ref()[..4]));
+        Ok(self.list)
+    }
+
+    /// The text of a source, counted and hashed.
+    fn text<'t>(&mut self, file: &str, bytes: &'t [u8]) -> Option<&'t str> {
+        self.digest.update(bytes);
+        self.bytes = self.bytes.saturating_add(bytes.len());
+        self.list.sources.push(file.to_owned());
+        if self.bytes > MAX_BYTES {
+            let message = format!("with this file the watch list has more than {} MiB", MAX_BYTES >> 20);
+            self.problem(Problem::of_file(file, message, "split it over several instances"));
+            return None;
+        }
+        let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Some(text),
+            Err(error) => {
+                let good = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+                let mut report = Report::new(file, &good);
+                report.add(good.len()..good.len(), "this is no UTF-8 from here on", "save the file as UTF-8");
+                report.finish(&mut self.problems);
+                None
+            }
+        }
+    }
+
+    fn asset(&mut self, report: &mut Report<'_>, mut keys: Keys<'_, '_>, line: usize, load: Load<'_>) {
+        let asset = self.list.assets.len() as u32;
+        let id = self.id(report, &mut keys, line);
+        let policy = choice(report, &mut keys, "policy", &Policy::ALL, Policy::label);
+        if policy.is_none() && !keys.has("policy") {
+            report.missing(
+                keys.place(),
+                "an asset without policy",
+                "there is no default: write policy = \"never-issue\", \"expect\" or \"observe\"",
+            );
+        }
+        let severity = choice(report, &mut keys, "severity", &Severity::ALL, Severity::label);
+        let keyword_severity = choice(report, &mut keys, "keyword_severity", &Severity::ALL, Severity::label);
+        let watched = self.entries(report, &mut keys, asset, load);
+        if !watched {
+            report.missing(
+                keys.place(),
+                "an asset that watches nothing",
+                "give it domains, exact, domains_file, certspotter_file, networks or keywords",
+            );
+        }
+        let labels = labels(report, &mut keys);
+        let reference = keys.text(report, "reference").and_then(|reference| {
+            let (text, place) = (*reference.get_ref(), reference.span());
+            checked(report, "reference", text, place, MAX_REFERENCE).then(|| text.to_owned())
+        });
+        let tables = keys.tables(report, "expect", EXPECT);
+        match policy {
+            Some(Policy::Expect) if tables.is_empty() => report.missing(
+                keys.place_of("policy"),
+                "policy expect without an expectation",
+                "say who may issue in an [[asset.expect]] below, or write \"never-issue\" or \"observe\"",
+            ),
+            Some(Policy::NeverIssue) if !tables.is_empty() => report.add(
+                keys.place_of("policy"),
+                "policy never-issue beside an [[asset.expect]]",
+                "write \"expect\" if somebody may issue, or remove the table",
+            ),
+            _ => {}
+        }
+        let expect = tables.into_iter().map(|table| expectation(report, table)).collect();
+        keys.finish(report, LATER_IN_ASSET, &[(EXPECT, EXPECT_KEYS), (EXPECT, LATER_IN_EXPECT)]);
+        // With a mistake the list is refused whole: what stands in for the missing is never seen.
+        let policy = policy.unwrap_or(Policy::Observe);
+        let severity = match policy {
+            Policy::NeverIssue => Some(severity.unwrap_or(Severity::Critical)),
+            Policy::Expect => Some(severity.unwrap_or(Severity::High)),
+            Policy::Observe => None,
+        };
+        let file = report.file().to_owned();
+        self.list.assets.push(Asset {
+            id,
+            policy,
+            severity,
+            keyword_severity,
+            labels,
+            reference,
+            expect,
+            file,
+        });
+    }
+
+    fn id(&mut self, report: &mut Report<'_>, keys: &mut Keys<'_, '_>, line: usize) -> String {
+        let Some(id) = keys.text(report, "id") else {
+            if !keys.has("id") {
+                report.missing(
+                    keys.place(),
+                    "an asset without id",
+                    "write id = \"…\": records and metrics name it",
+                );
+            }
+            return String::new();
+        };
+        let (id, place) = (*id.get_ref(), id.span());
+        if id == "-" {
+            report.add(place, "asset id `-` is reserved", "it stands for the list as a whole in records");
+        } else if checked(report, "id", id, place.clone(), MAX_ID) {
+            match self.ids.get(id) {
+                Some(first) => report.add(
+                    place,
+                    format!("asset id `{id}` is used already at {first}"),
+                    "ids are unique over all files of a watch list",
+                ),
+                None => {
+                    self.ids.insert(id.to_owned(), format!("{}:{line}", report.file()));
+                }
+            }
+        }
+        id.to_owned()
+    }
+
+    /// Everything the asset watches or takes out. False where it names nothing to watch.
+    fn entries(
+        &mut self,
+        report: &mut Report<'_>,
+        keys: &mut Keys<'_, '_>,
+        asset: u32,
+        load: Load<'_>,
+    ) -> bool {
+        let mut watched = false;
+        let entries = &mut self.list.entries;
+        for (key, exact) in [("domains", false), ("exact", true)] {
+            keys.each_text(report, key, |report, text, place| {
+                watched = true;
+                match name::parse(text) {
+                    Ok(name) => entries.names.push(&name, asset, exact),
+                    Err(error) => report.add(place, error.to_string(), error.hint()),
+                }
+            });
+        }
+        keys.each_text(report, "networks", |report, text, place| {
+            watched = true;
+            match networks::parse(text) {
+                Ok(network) => entries.networks.push(network, asset),
+                Err(error) => report.add(place, error.to_string(), error.hint()),
+            }
+        });
+        keys.each_text(report, "keywords", |report, text, place| {
+            watched = true;
+            match keywords::parse(text) {
+                Ok(keyword) => entries.keywords.push(&keyword, asset),
+                Err(error) => report.add(place, error.to_string(), error.hint()),
+            }
+        });
+        keys.each_text(report, "except", |report, text, place| match networks::parse(text) {
+            Ok(network) => entries.excepted_networks.push(network, asset),
+            Err(error @ (networks::NetworkError::HostBits { .. } | networks::NetworkError::Length(_))) => {
+                report.add(place, error.to_string(), error.hint());
+            }
+            Err(_) => match name::parse_any(text) {
+                Ok(name) => entries.excepted_names.push(&name, asset, false),
+                Err(error) => report.add(place, error.to_string(), error.hint()),
+            },
+        });
+        let mut files: Vec<(&str, Range<usize>, Dialect)> = Vec::new();
+        for (key, dialect) in [("domains_file", Dialect::Domains), ("certspotter_file", Dialect::CertSpotter)]
+        {
+            keys.each_text(report, key, |_, path, place| files.push((path, place, dialect)));
+        }
+        for (path, place, dialect) in files {
+            match load(path) {
+                Ok(bulk) => watched |= self.bulk(&bulk, asset, dialect),
+                Err(reason) => {
+                    watched = true;
+                    let hint = "its path is relative to this file";
+                    report.add(place, format!("{} `{path}` cannot be read: {reason}", dialect.key()), hint);
+                }
+            }
+        }
+        watched
+    }
+
+    /// Takes the names of a bulk list. False where it has none.
+    fn bulk(&mut self, bulk: &Bulk, asset: u32, dialect: Dialect) -> bool {
+        let Some(text) = self.text(&bulk.file, &bulk.bytes) else { return true };
+        let mut report = Report::new(bulk.file.as_str(), text);
+        let mut any = false;
+        let mut start = 0;
+        for line in text.split_inclusive('\n') {
+            let entry = entry_of(line);
+            let at = start + entry.as_ptr().addr().saturating_sub(line.as_ptr().addr());
+            start += line.len();
+            if entry.is_empty() {
+                continue;
+            }
+            any = true;
+            let names = &mut self.list.entries.names;
+            match dialect.parse(entry) {
+                Ok((name, exact)) => names.push(&name, asset, exact),
+                Err((message, hint)) => report.add(at..at + entry.len(), message, hint),
+            }
+        }
+        report.finish(&mut self.problems);
+        any
+    }
+}
+
+const ASSET_KEYS: &[&str] = &[
+    "id",
+    "policy",
+    "severity",
+    "keyword_severity",
+    "domains",
+    "exact",
+    "networks",
+    "keywords",
+    "except",
+    "domains_file",
+    "certspotter_file",
+    "labels",
+    "reference",
+    "expect",
+];
+const EXPECT_KEYS: &[&str] = &["issuer_organization", "issuer_common_name", "issuer_key_id"];
+
+/// How a bulk list writes its names.
+#[derive(Clone, Copy)]
+enum Dialect {
+    Domains,
+    CertSpotter,
+}
+
+impl Dialect {
+    fn key(self) -> &'static str {
+        match self {
+            Dialect::Domains => "domains_file",
+            Dialect::CertSpotter => "certspotter_file",
+        }
+    }
+
+    /// The name, and whether it stands for itself only.
+    fn parse(self, entry: &str) -> Result<(std::borrow::Cow<'_, str>, bool), (String, String)> {
+        let (name, exact) = match (self, entry.strip_prefix('.')) {
+            (Dialect::CertSpotter, Some("")) => {
+                let hint = "certsieve watches what somebody owns; hunt and the entry topic show everything";
+                return Err(("`.` watches every name of the world".to_owned(), hint.to_owned()));
+            }
+            (_, Some(name)) => (name, false),
+            (Dialect::Domains, None) => (entry, false),
+            (Dialect::CertSpotter, None) => (entry, true),
+        };
+        name::parse(name).map(|name| (name, exact)).map_err(|error| (error.to_string(), error.hint()))
+    }
+}
+
+/// What of a line is its entry: neither white space around it nor a comment.
+fn entry_of(line: &str) -> &str {
+    let entry = line.trim();
+    if entry.starts_with('#') {
+        return &entry[..0];
+    }
+    let comment = memchr::memchr_iter(b'#', entry.as_bytes())
+        .find(|at| entry[..*at].ends_with(char::is_whitespace))
+        .unwrap_or(entry.len());
+    entry[..comment].trim_end()
+}
+
+fn labels(report: &mut Report<'_>, keys: &mut Keys<'_, '_>) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::new();
+    let Some(table) = keys.table(report, "labels", "labels") else { return labels };
+    for (count, (key, value)) in table.entries().enumerate() {
+        let (name, place) = (*key.get_ref(), key.span());
+        let Some(text) = value.get_ref().as_str() else {
+            document::wrong_type(
+                report,
+                value.span(),
+                &format!("label `{name}`"),
+                "text in quotes",
+                value.get_ref(),
+            );
+            continue;
+        };
+        if count == MAX_LABELS {
+            report.add(place, format!("more than {MAX_LABELS} labels"), "they stand in every record");
+            break;
+        }
+        if name.contains('.') {
+            let hint = format!("write `{}`: records nest at a dot", name.replace('.', "_"));
+            report.add(place, format!("label `{name}` has a dot in its name"), hint);
+        } else if checked(report, "a label's name", name, place, MAX_LABEL_KEY)
+            && fits(report, "a label", text, value.span(), MAX_LABEL_VALUE)
+        {
+            labels.insert(name.to_owned(), text.to_owned());
+        }
+    }
+    labels
+}
+
+fn expectation(report: &mut Report<'_>, mut keys: Keys<'_, '_>) -> Expectation {
+    let issuer_organization = expected(report, &mut keys, "issuer_organization");
+    let issuer_common_name = expected(report, &mut keys, "issuer_common_name");
+    let mut issuer_key_id = Vec::new();
+    keys.each_text(report, "issuer_key_id", |report, text, place| match key_id(text) {
+        Some(id) => issuer_key_id.push(id),
+        None => {
+            let hint = "write the authority key id as pairs of hex digits, with or without colons";
+            report.add(place, "issuer_key_id is not 1 to 64 bytes of hex", hint);
+        }
+    });
+    let given = EXPECT_KEYS.iter().chain(LATER_IN_EXPECT).any(|key| keys.has(key));
+    if !given {
+        report.missing(
+            keys.place(),
+            "an [[asset.expect]] that expects nothing",
+            "give it issuer_organization, issuer_common_name or issuer_key_id",
+        );
+    }
+    keys.finish(report, LATER_IN_EXPECT, &[(ASSET, ASSET_KEYS), (ASSET, LATER_IN_ASSET)]);
+    Expectation { issuer_organization, issuer_common_name, issuer_key_id }
+}
+
+fn expected(report: &mut Report<'_>, keys: &mut Keys<'_, '_>, key: &'static str) -> Vec<String> {
+    let mut values = Vec::new();
+    let mut count = 0;
+    let given = keys.each_text(report, key, |report, text, place| {
+        count += 1;
+        if checked(report, key, text, place, MAX_EXPECTED) {
+            values.push(text.to_owned());
+        }
+    });
+    if given && count == 0 {
+        report.add(
+            keys.place_of(key),
+            format!("{key} is an empty list"),
+            "nothing would be expected: name a value",
+        );
+    }
+    values
+}
+
+/// Lower-case hex without separators.
+fn key_id(text: &str) -> Option<String> {
+    let hex: String = text.chars().filter(|c| !matches!(c, ':' | ' ' | '-')).collect();
+    let valid = !hex.is_empty() && hex.len() <= 128 && hex.len().is_multiple_of(2);
+    (valid && hex.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| hex.to_ascii_lowercase())
+}
+
+/// One of a few words.
+fn choice<T: Copy>(
+    report: &mut Report<'_>,
+    keys: &mut Keys<'_, '_>,
+    key: &'static str,
+    all: &[T],
+    label: fn(T) -> &'static str,
+) -> Option<T> {
+    let text = keys.text(report, key)?;
+    let found = all.iter().copied().find(|one| label(*one) == *text.get_ref());
+    if found.is_none() {
+        let words: Vec<_> = all.iter().map(|one| label(*one)).collect();
+        let given: String = text.get_ref().chars().take(64).collect();
+        let hint = match document::nearest(&given, words.iter()) {
+            Some(word) => format!("did you mean \"{word}\"?"),
+            None => format!("it is {}", document::listed(&words)),
+        };
+        report.add(text.span(), format!("{key} `{given}` is unknown"), hint);
+    }
+    found
+}
+
+/// Whether a text has something in it, and [`fits`].
+fn checked(report: &mut Report<'_>, key: &str, text: &str, place: Range<usize>, limit: usize) -> bool {
+    if text.trim().is_empty() {
+        report.add(place, format!("{key} is empty"), "write something, or remove the key");
+        return false;
+    }
+    fits(report, key, text, place, limit)
+}
+
+/// Whether a text has at most so many bytes and no control characters.
+fn fits(report: &mut Report<'_>, key: &str, text: &str, place: Range<usize>, limit: usize) -> bool {
+    if text.len() > limit {
+        report.add(place, format!("{key} has {} bytes", text.len()), format!("it may have at most {limit}"));
+    } else if text.chars().any(char::is_control) {
+        report.add(place, format!("{key} has a control character in it"), "write printable text");
+    } else {
+        return true;
+    }
+    false
+}
+
+/// Line numbers of places that come in order, counted on from the last.
+#[derive(Default)]
+struct Lines {
+    at: usize,
+    newlines: usize,
+}
+
+impl Lines {
+    fn of(&mut self, text: &str, at: usize) -> usize {
+        if let Some(between) = text.as_bytes().get(self.at..at) {
+            self.newlines += memchr::memchr_iter(b'\n', between).count();
+            self.at = at;
+        }
+        self.newlines + 1
+    }
+}
+
+struct Hex<'a>(&'a [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
