@@ -75,12 +75,7 @@ pub struct Matched {
 
 /// Judges an entry for every asset that `hits` name; `hits` hold the identity's index beside each hit.
 /// They are sorted by asset, so that an entry of many names and many assets costs no more than its hits.
-pub fn judge(
-    matcher: &Matcher,
-    facts: &Facts,
-    hits: &mut [(usize, Hit)],
-    now: Timestamp,
-) -> Vec<Verdict> {
+pub fn judge(matcher: &Matcher, facts: &Facts, hits: &mut [(usize, Hit)], now: Timestamp) -> Vec<Verdict> {
     hits.sort_by_key(|(identity, hit)| (hit.asset, hit.kind == MatchKind::Keyword, *identity));
     let mut owned = vec![false; facts.identities.len()];
     for (identity, hit) in hits.iter() {
@@ -101,7 +96,10 @@ pub fn judge(
                 severity: None,
                 reason_codes: Vec::new(),
                 reasons: Vec::new(),
-                matches: of_asset.iter().map(|(identity, hit)| Matched { hit: *hit, identity: *identity }).collect(),
+                matches: of_asset
+                    .iter()
+                    .map(|(identity, hit)| Matched { hit: *hit, identity: *identity })
+                    .collect(),
             };
             rule(matcher, asset, facts, &mut verdict, now);
             if let Some(sentence) = &unowned {
@@ -126,18 +124,22 @@ fn rule(matcher: &Matcher, asset: &Asset, facts: &Facts, verdict: &mut Verdict, 
         }
         Policy::NeverIssue => {
             verdict.reason_codes.push("policy.never_issue");
-            verdict
-                .reasons
-                .push(format!("no certificate may be issued for {}; {} did", asset.id, issuer_text(facts)));
+            verdict.reasons.push(format!(
+                "no certificate may be issued for {}; {} did",
+                asset.id,
+                issuer_text(facts)
+            ));
             unexpected(asset, Rule::NeverIssue, &owned, facts, verdict, now);
         }
         Policy::Expect => match expectation(asset, facts) {
             Answer::Yes => {
                 verdict.ruling = Ruling::Expected;
                 verdict.reason_codes.push("issuer.expected");
-                verdict
-                    .reasons
-                    .push(format!("{} is expected for {} (claimed)", issuer_text(facts), asset.id));
+                verdict.reasons.push(format!(
+                    "{} is expected for {} (claimed)",
+                    issuer_text(facts),
+                    asset.id
+                ));
             }
             Answer::Unknown(what) => {
                 verdict.reason_codes.push("issuer.not_verified");

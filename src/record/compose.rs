@@ -18,6 +18,7 @@ use super::{Record, Topic, id};
 use crate::entry::issuance::sha256_hex;
 use crate::entry::{DistinguishedName, Facts, Identity, Malformed, Timestamp, Value};
 use crate::judge::{Ruling, Verdict};
+use crate::sieve::Original;
 use crate::watch::{Matcher, Severity};
 
 /// Alert, match and health records, whole.
@@ -198,7 +199,7 @@ impl Composer {
                 action: format!("certificate-{}", verdict.ruling.label()),
                 module: "certsieve",
                 dataset: if is_alert { "certsieve.alert" } else { "certsieve.match" },
-                severity: severity.score(),
+                severity: u32::from(severity.score()),
                 risk_score: f64::from(severity.score()),
                 start: facts.log_time.map(|t| t.to_string()),
                 reason: verdict.reasons.first().map(|r| cut(r, MAX_TEXT_BYTES)),
@@ -239,11 +240,7 @@ impl Composer {
                 watchlist_version: list.version.clone(),
                 truncated,
             },
-            related: value::Related {
-                ip: names.ip,
-                hosts: names.hosts,
-                hash: sha256.into_iter().collect(),
-            },
+            related: value::Related { ip: names.ip, hosts: names.hosts, hash: sha256.into_iter().collect() },
             tls,
         };
         let json = bounded(&mut value);
@@ -264,18 +261,17 @@ impl Composer {
         &self,
         facts: Option<&Facts>,
         malformed: &Malformed,
-        original: &[u8],
+        original: &Original,
         list_version: &str,
         arrival: &Arrival,
         now: Timestamp,
     ) -> Record {
-        let sha256 = sha256_hex(original);
         let (log, index) = match facts {
             Some(facts) => facts.address(),
-            None => (sha256.clone(), String::new()),
+            None => (original.sha256.clone(), String::new()),
         };
         let id = id::malformed(&log, &index);
-        let kept = original.get(..MAX_ORIGINAL_BYTES).unwrap_or(original);
+        let is_cut = (original.bytes.len() as u64) < original.length;
         let severity = Severity::Low;
         let value = value::Malformed {
             timestamp: now.to_string(),
@@ -293,9 +289,9 @@ impl Composer {
                     Some(facts) => ct(facts, arrival),
                     None => ct_unknown(arrival),
                 },
-                original: value::Original { length: original.len() as u64, sha256 },
+                original: value::Original { length: original.length, sha256: original.sha256.clone() },
                 watchlist_version: list_version.to_owned(),
-                truncated: if kept.len() < original.len() { vec!["event.original"] } else { Vec::new() },
+                truncated: if is_cut { vec!["event.original"] } else { Vec::new() },
             },
             event: Event {
                 id: id.to_string(),
@@ -305,12 +301,12 @@ impl Composer {
                 action: "entry-malformed".to_owned(),
                 module: "certsieve",
                 dataset: "certsieve.malformed",
-                severity: severity.score(),
+                severity: u32::from(severity.score()),
                 risk_score: f64::from(severity.score()),
                 start: facts.and_then(|f| f.log_time).map(|t| t.to_string()),
                 reason: Some(cut(&malformed.message, MAX_TEXT_BYTES)),
                 url: None,
-                original: Some(STANDARD.encode(kept)),
+                original: Some(STANDARD.encode(&original.bytes)),
             },
         };
         Record {
@@ -349,7 +345,7 @@ impl Composer {
                 action: kind.to_owned(),
                 module: "certsieve",
                 dataset: "certsieve.health",
-                severity: severity.score(),
+                severity: u32::from(severity.score()),
                 risk_score: f64::from(severity.score()),
                 start: None,
                 reason: Some(cut(&health.message, MAX_DN_BYTES)),
@@ -678,7 +674,8 @@ fn curve_name(oid: &str) -> String {
 }
 
 fn x509_name(name: &DistinguishedName) -> X509Name {
-    let list = |values: &[String]| values.iter().take(MAX_DN_VALUES).map(|v| cut(v, MAX_TEXT_BYTES)).collect();
+    let list =
+        |values: &[String]| values.iter().take(MAX_DN_VALUES).map(|v| cut(v, MAX_TEXT_BYTES)).collect();
     X509Name {
         common_name: list(&name.common_name),
         organization: list(&name.organization),

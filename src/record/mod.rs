@@ -13,7 +13,9 @@ pub mod schema;
 mod text;
 pub mod value;
 
-pub use compose::{Composer, Health, HealthKind};
+pub use compose::{
+    Arrival, Composer, Health, HealthKind, MAX_MALFORMED_BYTES, MAX_ORIGINAL_BYTES, MAX_RECORD_BYTES,
+};
 
 use crate::entry::Timestamp;
 

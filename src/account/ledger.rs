@@ -1,0 +1,162 @@
+//! The ledger: for each log, the set of indexes accounted for, as ranges. Grows with holes, not with
+//! history.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// Logs that are followed; a feed that names more is lying. Entries of further ones are published, and
+/// not remembered.
+pub const MAX_LOGS: usize = 1024;
+
+/// Ranges of one log. A feed that deduplicates makes holes by nature; the oldest ranges are then
+/// forgotten, which at worst publishes an entry again with its own id.
+pub const MAX_RANGES: usize = 65_536;
+
+/// Which indexes of which logs were seen.
+#[derive(Clone, Default, Debug)]
+pub struct Ledger {
+    logs: HashMap<Arc<str>, Ranges>,
+}
+
+/// Disjoint ranges that do not touch: first index to last index.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Ranges {
+    ranges: BTreeMap<u64, u64>,
+}
+
+impl Ledger {
+    /// Enters a run; returns how many of its indexes were not in it before.
+    pub fn insert(&mut self, log: &Arc<str>, first: u64, last: u64) -> u64 {
+        if let Some(ranges) = self.logs.get_mut(log) {
+            return ranges.insert(first, last);
+        }
+        if self.logs.len() >= MAX_LOGS {
+            return (last - first).saturating_add(1);
+        }
+        self.logs.entry(log.clone()).or_default().insert(first, last)
+    }
+
+    pub fn contains(&self, log: &str, index: u64) -> bool {
+        self.logs.get(log).is_some_and(|ranges| ranges.contains(index))
+    }
+
+    pub fn logs(&self) -> impl Iterator<Item = (&Arc<str>, &Ranges)> {
+        self.logs.iter()
+    }
+}
+
+impl Ranges {
+    fn insert(&mut self, first: u64, last: u64) -> u64 {
+        // In order and without a gap, which is nearly always so: one range grows.
+        if let Some(mut newest) = self.ranges.last_entry() {
+            if newest.get().checked_add(1) == Some(first) {
+                newest.insert(last);
+                return (last - first).saturating_add(1);
+            }
+        }
+        let mut start = first;
+        let mut end = last;
+        let mut known = 0u64;
+        if let Some((&s, &e)) = self.ranges.range(..=first).next_back() {
+            if e >= first || e.checked_add(1) == Some(first) {
+                if e >= first {
+                    known = known.saturating_add((e.min(last) - first).saturating_add(1));
+                }
+                start = s;
+                end = end.max(e);
+                self.ranges.remove(&s);
+            }
+        }
+        while let Some((&s, &e)) = self.ranges.range(first..).next() {
+            if s > end && end.checked_add(1) != Some(s) {
+                break;
+            }
+            if s <= last {
+                known = known.saturating_add((e.min(last) - s).saturating_add(1));
+            }
+            end = end.max(e);
+            self.ranges.remove(&s);
+        }
+        self.ranges.insert(start, end);
+        if self.ranges.len() > MAX_RANGES {
+            self.ranges.pop_first();
+        }
+        (last - first).saturating_add(1).saturating_sub(known)
+    }
+
+    pub fn contains(&self, index: u64) -> bool {
+        self.ranges.range(..=index).next_back().is_some_and(|(_, end)| *end >= index)
+    }
+
+    pub fn first(&self) -> Option<u64> {
+        self.ranges.first_key_value().map(|(first, _)| *first)
+    }
+
+    pub fn last(&self) -> Option<u64> {
+        self.ranges.last_key_value().map(|(_, last)| *last)
+    }
+
+    /// Indexes between the first and the last that were not seen.
+    pub fn missing(&self) -> u64 {
+        let ends = self.ranges.values();
+        let starts = self.ranges.keys().skip(1);
+        ends.zip(starts).map(|(end, start)| start - end - 1).fold(0, u64::saturating_add)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Against a plain set of indexes.
+        #[test]
+        fn holds_what_was_entered(runs in proptest::collection::vec((0u64..60, 0u64..12), 1..60)) {
+            let mut ranges = Ranges::default();
+            let mut set = BTreeSet::new();
+            for (first, more) in runs {
+                let new = (first..=first + more).filter(|i| set.insert(*i)).count() as u64;
+                prop_assert_eq!(ranges.insert(first, first + more), new);
+            }
+            for index in 0..80 {
+                prop_assert_eq!(ranges.contains(index), set.contains(&index));
+            }
+            prop_assert_eq!(ranges.first(), set.first().copied());
+            prop_assert_eq!(ranges.last(), set.last().copied());
+            let span = set.last().unwrap() - set.first().unwrap() + 1;
+            prop_assert_eq!(ranges.missing(), span - set.len() as u64);
+            let touching = ranges.ranges.iter().zip(ranges.ranges.iter().skip(1));
+            for ((_, end), (start, _)) in touching {
+                prop_assert!(end + 1 < *start, "ranges touch");
+            }
+        }
+    }
+
+    #[test]
+    fn the_ends_of_the_number_line() {
+        let mut ranges = Ranges::default();
+        assert_eq!(ranges.insert(u64::MAX, u64::MAX), 1);
+        assert_eq!(ranges.insert(0, u64::MAX), u64::MAX - 1);
+        assert_eq!(ranges.insert(u64::MAX, u64::MAX), 0);
+        assert_eq!((ranges.first(), ranges.last(), ranges.missing()), (Some(0), Some(u64::MAX), 0));
+    }
+
+    #[test]
+    fn bounds_hold() {
+        let mut ledger = Ledger::default();
+        for log in 0..MAX_LOGS + 5 {
+            assert_eq!(ledger.insert(&format!("log-{log}").into(), 0, 0), 1);
+        }
+        assert_eq!(ledger.logs().count(), MAX_LOGS);
+        let mut ranges = Ranges::default();
+        for i in 0..MAX_RANGES as u64 + 10 {
+            ranges.insert(2 * i, 2 * i);
+        }
+        assert_eq!(ranges.ranges.len(), MAX_RANGES);
+        assert_eq!(ranges.first(), Some(20));
+    }
+}

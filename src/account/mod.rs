@@ -1,0 +1,348 @@
+//! The one owner of what was seen, what was raised and what is under way. Pure.
+//!
+//! A [`Batch`] goes in; what its log indexes say twice is dropped, an alert is raised once, and records
+//! come out, numbered, into the outbox, where each stays until a report settles it. [`Account::commit`]
+//! hands over what changed since the last one, for a [`Journal`] to keep.
+//!
+//! An index enters the ledger only together with its records: a batch is admitted whole, or its findings
+//! are shed and their indexes with them.
+
+pub mod ledger;
+pub mod outbox;
+pub mod raised;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::entry::{Anomaly, Timestamp};
+use crate::judge::Ruling;
+use crate::record::value::HealthDetail;
+use crate::record::{Composer, Health, HealthKind, Outcome, Record, Rejection, Report, Topic, id};
+use crate::sieve::{Batch, Finding, MALFORMED_REASONS, Run};
+use crate::watch::Severity;
+
+use ledger::Ledger;
+use outbox::Outbox;
+use raised::{Answer, Raised};
+
+/// At most one health record of a kind and log in this time.
+const HEALTH_INTERVAL_MS: i64 = 60_000;
+
+/// The account.
+#[derive(Debug)]
+pub struct Account {
+    composer: Composer,
+    ledger: Ledger,
+    raised: Raised,
+    outbox: Outbox,
+    sequence: u64,
+    counts: Counts,
+    changes: Commit,
+    /// When a health record of a kind and log was last written.
+    said: HashMap<(HealthKind, String), Timestamp>,
+    list_version: String,
+}
+
+/// What changed since the commit before: durable together or not at all.
+#[derive(Clone, Default, Debug)]
+pub struct Commit {
+    /// Indexes that were accounted for.
+    pub receipts: Vec<Run>,
+    /// Alerts that were raised, and until when they are kept.
+    pub raised: Vec<(Uuid, Timestamp)>,
+    /// Records that were numbered.
+    pub numbered: Vec<u64>,
+    /// Records that have their final report.
+    pub settled: Vec<u64>,
+}
+
+/// Keeps commits: in memory, or in a store.
+pub trait Journal: Send {
+    fn commit(&mut self, commit: &Commit) -> Result<(), JournalError>;
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct JournalError(pub String);
+
+/// The journal of a process that keeps its state in memory: the account itself is the state.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct InMemory;
+
+impl Journal for InMemory {
+    fn commit(&mut self, _: &Commit) -> Result<(), JournalError> {
+        Ok(())
+    }
+}
+
+/// Plain counts since the start, of which metrics are made.
+#[derive(Clone, Default, Debug)]
+pub struct Counts {
+    pub matched: u64,
+    pub unmatched: u64,
+    pub repeated: u64,
+    pub malformed: u64,
+    pub other: u64,
+    pub shed: u64,
+    /// As [`MALFORMED_REASONS`].
+    pub reasons: [u64; MALFORMED_REASONS.len()],
+    /// As [`Anomaly::ALL`].
+    pub anomalies: [u64; Anomaly::ALL.len()],
+    /// As [`Ruling::ALL`].
+    pub matches: [u64; Ruling::ALL.len()],
+    /// By asset and severity.
+    pub alerts: HashMap<String, [u64; Severity::ALL.len()]>,
+    /// By severity: when the last alert was raised.
+    pub last_alert: [Option<Timestamp>; Severity::ALL.len()],
+    /// By topic.
+    pub records: [u64; Topic::ALL.len()],
+    pub delivered: [u64; Topic::ALL.len()],
+    pub rejected: [[u64; Rejection::ALL.len()]; Topic::ALL.len()],
+    /// Logs whose indexes are not remembered, because [`ledger::MAX_LOGS`] are.
+    pub pending: [u64; Topic::ALL.len()],
+    pub outbox_bytes: usize,
+    pub outbox_limit: usize,
+    pub oldest_pending: Option<Timestamp>,
+}
+
+impl Counts {
+    /// Messages whose outcome is known.
+    pub fn messages(&self) -> u64 {
+        self.matched + self.unmatched + self.repeated + self.malformed + self.other + self.shed
+    }
+}
+
+/// What a settled record says about time, for histograms.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Settled {
+    pub topic: Topic,
+    /// From the numbering to the report.
+    pub delivery_ms: i64,
+}
+
+impl Account {
+    /// `outbox_limit` in bytes.
+    pub fn new(composer: Composer, outbox_limit: usize, list_version: &str) -> Account {
+        Account {
+            composer,
+            ledger: Ledger::default(),
+            raised: Raised::default(),
+            outbox: Outbox::new(outbox_limit),
+            sequence: 0,
+            counts: Counts::default(),
+            changes: Commit::default(),
+            said: HashMap::new(),
+            list_version: list_version.to_owned(),
+        }
+    }
+
+    /// Takes a batch in: its indexes into the ledger, its findings into numbered records, which are
+    /// returned by number and wait in the outbox. With the outbox full, its findings are shed.
+    pub fn admit(&mut self, mut batch: Batch, now: Timestamp) -> std::ops::Range<u64> {
+        let before = self.sequence;
+        if self.outbox.is_full() {
+            batch.shed();
+        }
+        let tally = &batch.tally;
+        let counts = &mut self.counts;
+        counts.other += tally.other;
+        counts.shed += tally.shed;
+        for (sum, n) in counts.reasons.iter_mut().zip(tally.reasons) {
+            *sum += n;
+        }
+        for (sum, n) in counts.anomalies.iter_mut().zip(tally.anomalies) {
+            *sum += n;
+        }
+        let (mut matched, mut malformed) = (tally.matched, tally.malformed);
+        let mut unmatched = tally.unmatched;
+        let live = batch.position.live;
+        let mut new = 0;
+        for finding in std::mem::take(&mut batch.findings) {
+            let place = finding.facts.as_ref().and_then(|f| Some((f.log.clone()?, f.index?)));
+            if let (true, Some((log, index))) = (live, place) {
+                if self.ledger.contains(&log, index) {
+                    let counted = if finding.malformed.is_some() { &mut malformed } else { &mut matched };
+                    *counted = counted.saturating_sub(1);
+                    self.counts.repeated += 1;
+                    continue;
+                }
+                new += self.ledger.insert(&log, index, index);
+            }
+            self.publish(finding, now);
+        }
+        if live {
+            let repeated_findings = (tally.matched - matched) + (tally.malformed - malformed);
+            for run in batch.receipts.runs() {
+                new += self.ledger.insert(&run.log, run.first, run.last);
+            }
+            // What was neither new nor a finding was unmatched, now and before.
+            let repeated = batch.receipts.count().saturating_sub(new);
+            let repeated = repeated.saturating_sub(repeated_findings).min(unmatched);
+            unmatched -= repeated;
+            self.counts.repeated += repeated;
+            self.changes.receipts.extend(batch.receipts.runs().iter().cloned());
+        }
+        self.counts.matched += matched;
+        self.counts.malformed += malformed;
+        self.counts.unmatched += unmatched;
+        before + 1..self.sequence + 1
+    }
+
+    fn publish(&mut self, mut finding: Finding, now: Timestamp) {
+        let matcher = finding.matcher.clone();
+        let version = &matcher.list().version;
+        if let Some((malformed, original)) = &finding.malformed {
+            let facts = finding.facts.as_deref();
+            let record = self.composer.malformed(facts, malformed, original, version, &finding.arrival, now);
+            self.number(record);
+        }
+        let Some(facts) = finding.facts.as_mut() else { return };
+        let raises = finding.verdicts.iter().any(|verdict| verdict.rule.is_some());
+        if raises && !facts.names_only && self.raised.is_reused(facts, now) {
+            facts.anomalies.add(Anomaly::SerialReuse);
+            self.counts.anomalies[Anomaly::SerialReuse as usize] += 1;
+        }
+        for verdict in &finding.verdicts {
+            let Some(asset) = matcher.list().assets.get(verdict.asset as usize) else { continue };
+            self.counts.matches[verdict.ruling as usize] += 1;
+            let alert = verdict.rule.map(|rule| {
+                let matched: Vec<usize> = verdict.matches.iter().map(|m| m.identity).collect();
+                self.raised.raise(facts, &asset.id, rule.label(), &matched, now)
+            });
+            if let Some(Answer::Raise(id)) = alert {
+                let severity = verdict.severity.unwrap_or(Severity::Low) as usize;
+                self.counts.alerts.entry(asset.id.clone()).or_default()[severity] += 1;
+                self.counts.last_alert[severity] = Some(now);
+                self.changes.raised.extend(self.raised.until(&id).map(|until| (id, until)));
+                let record = self.composer.alert(id, facts, verdict, &matcher, &finding.arrival, now);
+                if let Some(record) = record {
+                    self.number(record);
+                }
+            }
+            let alert_id = alert.map(|(Answer::Raise(id) | Answer::Known(id))| id);
+            let id = id::matched(facts, &asset.id);
+            let record = self.composer.matched(id, alert_id, facts, verdict, &matcher, &finding.arrival, now);
+            self.number(record);
+        }
+    }
+
+    fn number(&mut self, mut record: Record) {
+        self.sequence += 1;
+        record.sequence = self.sequence;
+        self.counts.records[record.topic as usize] += 1;
+        self.changes.numbered.push(record.sequence);
+        self.outbox.push(record);
+    }
+
+    /// Says something on the health topic; of one kind and log at most once a minute.
+    pub fn say(&mut self, health: Health, now: Timestamp) {
+        let about = health.detail.log.clone().or(health.detail.feed.clone()).unwrap_or_default();
+        let key = (health.kind, about);
+        let recent = self.said.get(&key).is_some_and(|at| now.millis_since(*at) < HEALTH_INTERVAL_MS);
+        if recent || self.outbox.is_full() {
+            return;
+        }
+        self.said.retain(|_, at| now.millis_since(*at) < HEALTH_INTERVAL_MS);
+        self.said.insert(key, now);
+        let record = self.composer.health(&health, &self.list_version, now);
+        self.number(record);
+    }
+
+    /// The next record for the publisher.
+    pub fn next(&self) -> Option<&Record> {
+        self.outbox.next()
+    }
+
+    /// The publisher took [`next`](Account::next).
+    pub fn taken(&mut self) {
+        self.outbox.taken();
+    }
+
+    /// Takes a report in. A delivered record says how long it took.
+    pub fn settle(&mut self, report: Report) -> Option<Settled> {
+        match report.outcome {
+            Outcome::Returned => {
+                self.outbox.returned(report.sequence);
+                None
+            }
+            Outcome::Delivered => {
+                let record = self.outbox.settle(report.sequence)?;
+                self.counts.delivered[record.topic as usize] += 1;
+                self.changes.settled.push(report.sequence);
+                let delivery_ms = report.at.millis_since(record.at).max(0);
+                Some(Settled { topic: record.topic, delivery_ms })
+            }
+            Outcome::Rejected { reason, message } => {
+                let record = self.outbox.settle(report.sequence)?;
+                self.counts.rejected[record.topic as usize][reason as usize] += 1;
+                self.changes.settled.push(report.sequence);
+                // A health record that is refused is not worth another that would be refused too.
+                if record.topic != Topic::Health {
+                    let detail = HealthDetail { count: Some(1), ..HealthDetail::default() };
+                    let id = record.headers.iter().find(|(k, _)| *k == "ce_id").map_or("-", |(_, v)| v);
+                    let topic = record.topic.suffix();
+                    let message = format!("Kafka refuses record {id} of {topic} for itself: {message}");
+                    self.say(Health { kind: HealthKind::RecordRejected, message, detail }, report.at);
+                }
+                None
+            }
+        }
+    }
+
+    /// What changed since the last call.
+    pub fn commit(&mut self, now: Timestamp) -> Commit {
+        self.raised.expire(now);
+        std::mem::take(&mut self.changes)
+    }
+
+    /// A new list judges from now on.
+    pub fn list_changed(&mut self, version: &str) {
+        self.list_version = version.to_owned();
+    }
+
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    pub fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// The counts, with what is under way now.
+    pub fn counts(&mut self) -> &Counts {
+        self.counts.outbox_bytes = self.outbox.bytes();
+        self.counts.outbox_limit = self.outbox.limit();
+        self.counts.oldest_pending = self.outbox.oldest();
+        for topic in Topic::ALL {
+            self.counts.pending[topic as usize] = self.outbox.pending(topic);
+        }
+        &self.counts
+    }
+}
+
+/// A log's place in the ledger, for people.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LogState {
+    pub log: Arc<str>,
+    pub first: u64,
+    pub last: u64,
+    pub missing: u64,
+}
+
+impl Account {
+    /// Every log of the ledger, by name.
+    pub fn logs(&self) -> Vec<LogState> {
+        let mut logs: Vec<LogState> = self
+            .ledger
+            .logs()
+            .filter_map(|(log, ranges)| {
+                let (first, last) = (ranges.first()?, ranges.last()?);
+                Some(LogState { log: log.clone(), first, last, missing: ranges.missing() })
+            })
+            .collect();
+        logs.sort_by(|a, b| a.log.cmp(&b.log));
+        logs
+    }
+}

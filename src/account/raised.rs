@@ -1,0 +1,138 @@
+//! The alerts that were raised: each once, however often its certificate is seen.
+//!
+//! A set of alert ids, each kept until the certificate's end plus 90 days and never evicted by volume: an
+//! attacker who could push an id out could page twice, or hide behind the noise. It grows by one entry
+//! of about 150 bytes for each alert.
+
+use std::collections::HashMap;
+
+use ring::digest::{Context, SHA256};
+use uuid::Uuid;
+
+use crate::entry::{Facts, Provenance, Timestamp, Value, issuance};
+use crate::record::id;
+
+/// How long after the certificate's end a copy of it may still be logged, or a feed be replayed.
+const KEPT_AFTER_END_MS: i64 = 90 * 86_400_000;
+
+/// The set, and what is known of each issuance.
+#[derive(Clone, Default, Debug)]
+pub struct Raised {
+    alerts: HashMap<Uuid, Alert>,
+    issuances: HashMap<String, Issuance>,
+}
+
+#[derive(Clone, Debug)]
+struct Alert {
+    until: Timestamp,
+    /// SHA-256 of the subject key, when it was seen as DER.
+    key: Option<[u8; 32]>,
+}
+
+#[derive(Clone, Debug)]
+struct Issuance {
+    until: Timestamp,
+    content: [u8; 32],
+}
+
+/// Whether an alert is to be raised.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// For the first time, under this id.
+    Raise(Uuid),
+    /// It was raised before, under this id.
+    Known(Uuid),
+}
+
+impl Raised {
+    /// Looks an alert up, and enters it when it is new. `asset`, `rule` and `matched` are what its id is
+    /// made of beside the certificate.
+    pub fn raise(
+        &mut self,
+        facts: &Facts,
+        asset: &str,
+        rule: &str,
+        matched: &[usize],
+        now: Timestamp,
+    ) -> Answer {
+        let id = id::alert(facts, asset, rule, matched, None);
+        let id = match self.alerts.get(&id) {
+            None => id,
+            Some(before) => match (before.key, facts.spki_sha256) {
+                // Both seen as DER, with different keys: two certificates, whatever they claim.
+                (Some(before), Some(key)) if before != key => {
+                    let other = id::alert(facts, asset, rule, matched, Some(&issuance::hex(&key)));
+                    if self.alerts.contains_key(&other) {
+                        return Answer::Known(other);
+                    }
+                    other
+                }
+                _ => return Answer::Known(id),
+            },
+        };
+        let until = until(facts, now);
+        self.alerts.insert(id, Alert { until, key: facts.spki_sha256 });
+        Answer::Raise(id)
+    }
+
+    /// True when the issuance key of this certificate was seen in an alert on other content: other
+    /// names, another validity or another subject key.
+    pub fn is_reused(&mut self, facts: &Facts, now: Timestamp) -> bool {
+        let content = content(facts);
+        let until = until(facts, now);
+        match self.issuances.get(&facts.issuance_key) {
+            Some(before) => before.content != content,
+            None => {
+                self.issuances.insert(facts.issuance_key.clone(), Issuance { until, content });
+                false
+            }
+        }
+    }
+
+    /// Forgets what no copy can raise again.
+    pub fn expire(&mut self, now: Timestamp) {
+        self.alerts.retain(|_, alert| alert.until >= now);
+        self.issuances.retain(|_, issuance| issuance.until >= now);
+    }
+
+    pub fn len(&self) -> usize {
+        self.alerts.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.alerts.is_empty()
+    }
+
+    /// Until when an alert is kept.
+    pub fn until(&self, id: &Uuid) -> Option<Timestamp> {
+        self.alerts.get(id).map(|alert| alert.until)
+    }
+}
+
+fn until(facts: &Facts, now: Timestamp) -> Timestamp {
+    facts.not_after.unwrap_or(now).max(now).plus_millis(KEPT_AFTER_END_MS)
+}
+
+/// What a precertificate and its certificate share, read from DER or text: validity and SAN. A common
+/// name is left out, which text shows in more than one place.
+fn content(facts: &Facts) -> [u8; 32] {
+    let mut names: Vec<String> = facts
+        .identities
+        .iter()
+        .filter(|i| i.provenance != Provenance::CommonName && !i.contradicted)
+        .filter(|i| matches!(i.value, Value::Address(_)) || !facts.identities.value(i).contains('?'))
+        .map(|i| facts.identities.value(i))
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    let mut hash = Context::new(&SHA256);
+    for time in [facts.not_before, facts.not_after] {
+        hash.update(time.map(|t| t.to_string()).unwrap_or_default().as_bytes());
+        hash.update(b"\n");
+    }
+    for name in names {
+        hash.update(name.as_bytes());
+        hash.update(b"\n");
+    }
+    hash.finish().as_ref().try_into().unwrap_or([0; 32])
+}

@@ -1,0 +1,425 @@
+//! From one message to a receipt, and for one in a thousand to a finding: decode → match → judge.
+//!
+//! Pure. A [`Sieve`] is immutable and shared by every connection; it carries the watch list's version.
+//! A [`Scratch`] belongs to one worker. What is found is put into a [`Batch`], the only thing that
+//! crosses a thread: receipts for every message that names its log and index, findings for those that
+//! match or cannot be decoded, and plain counts. A message costs no allocation that outlives it unless it
+//! is a finding. A panic on a stranger's bytes is a malformed finding, not the end of the process.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::entry::message::{self, Message, MessageError};
+use crate::entry::{Anomaly, Decoder, Entry, Facts, Malformed, Value, issuance};
+use crate::judge::{Verdict, judge};
+use crate::record::Arrival;
+use crate::record::MAX_ORIGINAL_BYTES;
+use crate::watch::{Hit, Matcher, Policy};
+
+/// What a message is read from.
+#[derive(Clone, Copy, Debug)]
+pub enum Source<'a> {
+    /// One message of a CertStream server, lent by the reader.
+    Message(&'a [u8]),
+}
+
+/// A compiled watch list and what it asks of a stream.
+#[derive(Debug)]
+pub struct Sieve {
+    matcher: Arc<Matcher>,
+    needs_certificates: Option<&'static str>,
+}
+
+/// One worker's room.
+#[derive(Default)]
+pub struct Scratch {
+    decoder: Decoder,
+    found: Vec<Hit>,
+    hits: Vec<(usize, Hit)>,
+    seen: u64,
+    broken: u64,
+    clock: Option<fn() -> Duration>,
+}
+
+/// The stream cannot carry what the watch list needs.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error(
+    "this is a domains-only stream, which carries no addresses, issuers or log indexes, and the watch \
+     list has {0}: use the server's lite or full stream"
+)]
+pub struct Unfit(pub &'static str);
+
+/// One message in so many has its stages timed.
+const TIMED: u64 = 1024;
+
+/// Of messages that are no entries the first so many of a worker are kept, and then one in
+/// [`SAMPLED`]: a server that has gone mad must not fill the malformed topic.
+const FIRST_SAMPLES: u64 = 16;
+const SAMPLED: u64 = 1024;
+
+/// The reasons of `certsieve_malformed_total`.
+pub const MALFORMED_REASONS: [&str; 7] =
+    ["json", "not_object", "message_type", "no_leaf", "base64", "der", "panic"];
+
+/// Stages that are timed.
+pub const STAGES: [&str; 3] = ["decode", "match", "judge"];
+
+/// What a worker hands on: all that crosses a thread.
+#[derive(Debug)]
+pub struct Batch {
+    pub position: Position,
+    pub receipts: Receipts,
+    pub findings: Vec<Finding>,
+    pub tally: Tally,
+}
+
+/// Where in which feed a batch ends.
+#[derive(Clone, Debug)]
+pub struct Position {
+    pub feed: Arc<str>,
+    /// Its indexes enter the ledger: not those of a recording.
+    pub live: bool,
+}
+
+/// The log indexes seen, as runs.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Receipts {
+    runs: Vec<Run>,
+}
+
+/// Consecutive indexes of one log, both ends included.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Run {
+    pub log: Arc<str>,
+    pub first: u64,
+    pub last: u64,
+}
+
+impl Run {
+    /// How many indexes; a run of all 2^64 counts one fewer.
+    pub fn count(&self) -> u64 {
+        (self.last - self.first).saturating_add(1)
+    }
+}
+
+/// An entry that matches, or that could not be decoded, or both.
+#[derive(Debug)]
+pub struct Finding {
+    pub facts: Option<Box<Facts>>,
+    pub verdicts: Vec<Verdict>,
+    pub malformed: Option<(Malformed, Original)>,
+    pub matcher: Arc<Matcher>,
+    pub arrival: Arrival,
+}
+
+/// Raw bytes, cut, with the length and the hash of the whole.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Original {
+    pub bytes: Vec<u8>,
+    pub length: u64,
+    pub sha256: String,
+}
+
+impl Original {
+    pub fn of(bytes: &[u8]) -> Original {
+        Original {
+            bytes: bytes.get(..MAX_ORIGINAL_BYTES).unwrap_or(bytes).to_vec(),
+            length: bytes.len() as u64,
+            sha256: issuance::sha256_hex(bytes),
+        }
+    }
+}
+
+impl Finding {
+    /// Bytes that it holds in a queue.
+    pub fn size(&self) -> usize {
+        let facts = self.facts.as_ref().map_or(0, |facts| facts.size());
+        let matches: usize = self.verdicts.iter().map(|v| 512 + 24 * v.matches.len()).sum();
+        size_of::<Finding>() + facts + matches + self.malformed.as_ref().map_or(0, |(_, o)| o.bytes.len())
+    }
+}
+
+/// Plain counts of one batch.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct Tally {
+    pub matched: u64,
+    pub unmatched: u64,
+    pub malformed: u64,
+    pub other: u64,
+    pub shed: u64,
+    pub bytes: u64,
+    /// As [`MALFORMED_REASONS`].
+    pub reasons: [u64; MALFORMED_REASONS.len()],
+    /// As [`Anomaly::ALL`].
+    pub anomalies: [u64; Anomaly::ALL.len()],
+    /// Seconds from a log's time to the reception, sampled; negative where the clocks disagree.
+    pub lags: Vec<f64>,
+    /// As [`STAGES`], sampled.
+    pub stages: Vec<(usize, Duration)>,
+}
+
+impl Tally {
+    pub fn messages(&self) -> u64 {
+        self.matched + self.unmatched + self.malformed + self.other + self.shed
+    }
+}
+
+/// What became of one message.
+enum Outcome {
+    Matched,
+    Unmatched,
+    Malformed,
+    Other,
+}
+
+impl Sieve {
+    pub fn new(matcher: Matcher) -> Sieve {
+        let expects = matcher.list().assets.iter().any(|asset| asset.policy == Policy::Expect);
+        let needs_certificates = match (matcher.counts().network > 0, expects) {
+            (true, _) => Some("`networks`"),
+            (false, true) => Some("policy `expect`"),
+            (false, false) => None,
+        };
+        Sieve { matcher: Arc::new(matcher), needs_certificates }
+    }
+
+    pub fn matcher(&self) -> &Arc<Matcher> {
+        &self.matcher
+    }
+
+    /// Sifts one message into the batch. `Err` is a stream that cannot carry what the list needs; the
+    /// message is then counted as `other`.
+    pub fn sift(
+        &self,
+        source: Source<'_>,
+        arrival: &Arrival,
+        scratch: &mut Scratch,
+        out: &mut Batch,
+    ) -> Result<(), Unfit> {
+        let Source::Message(bytes) = source;
+        out.tally.bytes += bytes.len() as u64;
+        scratch.seen += 1;
+        let sifted = catch_unwind(AssertUnwindSafe(|| self.message(bytes, arrival, scratch, out)));
+        let outcome = match sifted {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(unfit)) => {
+                out.tally.other += 1;
+                return Err(unfit);
+            }
+            Err(_) => {
+                // What the panic left half done is not used again.
+                scratch.decoder = Decoder::default();
+                scratch.hits.clear();
+                let malformed =
+                    Malformed { reason: "panic", message: "decoding it made certsieve panic".to_owned() };
+                self.undecodable(malformed, bytes, arrival, out);
+                Outcome::Malformed
+            }
+        };
+        match outcome {
+            Outcome::Matched => out.tally.matched += 1,
+            Outcome::Unmatched => out.tally.unmatched += 1,
+            Outcome::Malformed => out.tally.malformed += 1,
+            Outcome::Other => out.tally.other += 1,
+        }
+        Ok(())
+    }
+
+    fn message(
+        &self,
+        bytes: &[u8],
+        arrival: &Arrival,
+        scratch: &mut Scratch,
+        out: &mut Batch,
+    ) -> Result<Outcome, Unfit> {
+        let mut watch = Stopwatch::new(scratch);
+        let decoded = message::decode(bytes);
+        let Scratch { decoder, found, hits, broken, seen, .. } = scratch;
+        let entry = match &decoded {
+            Ok(Message::Certificate(update)) => decoder.certificate(update),
+            Ok(Message::Names(names)) => match self.needs_certificates {
+                Some(what) => return Err(Unfit(what)),
+                None => decoder.names(names),
+            },
+            Ok(Message::Idle) => return Ok(Outcome::Other),
+            Err(error) => {
+                *broken += 1;
+                if *broken <= FIRST_SAMPLES || *broken % SAMPLED == 0 {
+                    self.undecodable(no_message(error), bytes, arrival, out);
+                } else {
+                    count_reason(error.reason(), &mut out.tally);
+                }
+                return Ok(Outcome::Malformed);
+            }
+        };
+        watch.lap(0, &mut out.tally);
+        for anomaly in entry.anomalies.iter() {
+            out.tally.anomalies[anomaly as usize] += 1;
+        }
+        if let (Some(log), Some(index)) = (&entry.log, entry.index) {
+            out.receipts.add(log, index);
+        }
+        // One in sixteen: a histogram of lags needs no more.
+        if let (Some(time), true) = (entry.log_time, *seen % 16 == 1) {
+            out.tally.lags.push(arrival.received.millis_since(time) as f64 / 1000.0);
+        }
+        hits.clear();
+        self.matches(&entry, found, hits);
+        watch.lap(1, &mut out.tally);
+        if hits.is_empty() && entry.malformed.is_none() {
+            return Ok(Outcome::Unmatched);
+        }
+        let facts = entry.facts(bytes);
+        let verdicts = judge(&self.matcher, &facts, hits, arrival.received);
+        watch.lap(2, &mut out.tally);
+        let malformed = entry.malformed.clone().map(|malformed| {
+            count_reason(malformed.reason, &mut out.tally);
+            // The entry's own bytes where there are any, else the message that claims to carry them.
+            (malformed, Original::of(facts.der.as_deref().unwrap_or(bytes)))
+        });
+        let outcome = if malformed.is_some() { Outcome::Malformed } else { Outcome::Matched };
+        out.findings.push(Finding {
+            facts: Some(Box::new(facts)),
+            verdicts,
+            malformed,
+            matcher: self.matcher.clone(),
+            arrival: arrival.clone(),
+        });
+        Ok(outcome)
+    }
+
+    fn matches(&self, entry: &Entry<'_>, found: &mut Vec<Hit>, hits: &mut Vec<(usize, Hit)>) {
+        for (i, identity) in entry.identities.iter().enumerate() {
+            found.clear();
+            match identity.value {
+                Value::Name { ascii, unicode } => {
+                    let text = |span| entry.identities.text(span);
+                    self.matcher.name(text(ascii), unicode.map(text), found);
+                }
+                Value::Address(address) => self.matcher.address(address, found),
+            }
+            hits.extend(found.iter().map(|hit| (i, *hit)));
+        }
+    }
+
+    fn undecodable(&self, malformed: Malformed, bytes: &[u8], arrival: &Arrival, out: &mut Batch) {
+        count_reason(malformed.reason, &mut out.tally);
+        out.findings.push(Finding {
+            facts: None,
+            verdicts: Vec::new(),
+            malformed: Some((malformed, Original::of(bytes))),
+            matcher: self.matcher.clone(),
+            arrival: arrival.clone(),
+        });
+    }
+}
+
+fn no_message(error: &MessageError) -> Malformed {
+    Malformed { reason: error.reason(), message: error.to_string() }
+}
+
+fn count_reason(reason: &str, tally: &mut Tally) {
+    if let Some(i) = MALFORMED_REASONS.iter().position(|r| *r == reason) {
+        tally.reasons[i] += 1;
+    }
+}
+
+impl Scratch {
+    /// With a clock, whose readings are only compared with each other, stages are timed now and then.
+    pub fn timed(clock: fn() -> Duration) -> Scratch {
+        Scratch { clock: Some(clock), ..Scratch::default() }
+    }
+}
+
+/// Times the stages of one message in [`TIMED`].
+struct Stopwatch {
+    clock: Option<fn() -> Duration>,
+    last: Duration,
+}
+
+impl Stopwatch {
+    fn new(scratch: &Scratch) -> Stopwatch {
+        let clock = scratch.clock.filter(|_| scratch.seen % TIMED == 1);
+        Stopwatch { clock, last: clock.map_or(Duration::ZERO, |clock| clock()) }
+    }
+
+    fn lap(&mut self, stage: usize, tally: &mut Tally) {
+        if let Some(clock) = self.clock {
+            let now = clock();
+            tally.stages.push((stage, now.saturating_sub(self.last)));
+            self.last = now;
+        }
+    }
+}
+
+impl Receipts {
+    /// How many runs back a message may continue: servers send a log's entries in bursts, and a handful
+    /// of logs at a time.
+    const LOOK_BACK: usize = 4;
+
+    pub fn add(&mut self, log: &Arc<str>, index: u64) {
+        for run in self.runs.iter_mut().rev().take(Receipts::LOOK_BACK) {
+            if run.last.checked_add(1) == Some(index) && same(&run.log, log) {
+                run.last = index;
+                return;
+            }
+        }
+        self.runs.push(Run { log: log.clone(), first: index, last: index });
+    }
+
+    /// Takes one index out again, once.
+    pub fn remove(&mut self, log: &str, index: u64) {
+        let holds = |run: &Run| &*run.log == log && (run.first..=run.last).contains(&index);
+        let Some(at) = self.runs.iter().rposition(holds) else { return };
+        let run = self.runs[at].clone();
+        let before = (run.first < index).then(|| Run { last: index - 1, ..run.clone() });
+        let after = (index < run.last).then(|| Run { first: index + 1, ..run });
+        self.runs.splice(at..=at, before.into_iter().chain(after));
+    }
+
+    pub fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
+    /// How many indexes they hold.
+    pub fn count(&self) -> u64 {
+        self.runs.iter().map(Run::count).fold(0, u64::saturating_add)
+    }
+}
+
+fn same(a: &Arc<str>, b: &Arc<str>) -> bool {
+    Arc::ptr_eq(a, b) || a == b
+}
+
+impl Batch {
+    pub fn new(position: Position) -> Batch {
+        Batch { position, receipts: Receipts::default(), findings: Vec::new(), tally: Tally::default() }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.tally.messages() == 0
+    }
+
+    /// Bytes that it holds in a queue.
+    pub fn size(&self) -> usize {
+        let findings: usize = self.findings.iter().map(Finding::size).sum();
+        size_of::<Batch>() + findings + self.receipts.runs.len() * size_of::<Run>()
+    }
+
+    /// Gives up the findings: nothing behind can take them. Their indexes are taken out of the receipts,
+    /// so that they count as never seen, and the messages count as shed. Returns how many findings.
+    pub fn shed(&mut self) -> u64 {
+        let findings = std::mem::take(&mut self.findings);
+        for finding in &findings {
+            let tally = &mut self.tally;
+            let counted = if finding.malformed.is_some() { &mut tally.malformed } else { &mut tally.matched };
+            *counted = counted.saturating_sub(1);
+            tally.shed += 1;
+            if let Some((Some(log), Some(index))) = finding.facts.as_ref().map(|f| (&f.log, f.index)) {
+                self.receipts.remove(log, index);
+            }
+        }
+        findings.len() as u64
+    }
+}
