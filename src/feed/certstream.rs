@@ -1,0 +1,774 @@
+//! Edge: a CertStream server's WebSocket, for ever. The only knower of tungstenite among the feeds.
+//!
+//! [`run`] connects, hands every complete message to its intake inline, and connects again whatever
+//! happens, until it is told to stop. Text and binary frames are one thing to it, fragments are put
+//! together, and what a message means is left to the intake. It waits for nothing but the socket:
+//! pings are answered while it reads, and nothing that it has read is queued or kept.
+//!
+//! A connection ends when its server closes it, breaks the protocol, sends a message that is too large,
+//! gives no byte after a ping or no message for too long; each has its label in [`DisconnectReason`]
+//! and a sentence in the log. Attempts are spaced by jittered back-off, so log lines are rare by
+//! construction; failures to connect are said at once and then once a minute with their number.
+//!
+//! Bounds: one message (`max_message_bytes`) twice over while its fragments are put together, 128 KiB of
+//! read buffer, 64 KiB of pongs that the server does not read, 64 KiB of handshake. Cost: one clock
+//! reading a message, and a look at the timers once a millisecond.
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures::{SinkExt, StreamExt, poll};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::error::{CapacityError, Error as WsError, ProtocolError};
+use tokio_tungstenite::tungstenite::handshake::client::{Request, Response};
+use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, Uri, header};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, WebSocketConfig};
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+use tracing::{error, info, warn};
+
+use super::dial::{DialError, Endpoint, TlsFiles, Wire, dial, tls_cause, tls_error};
+use super::retry::{Backoff, Complaints};
+use super::words::{Secrets, printable};
+use super::{ConnectResult, DisconnectReason, FeedMeter, Intake, REST_AFTER, Refusal};
+use crate::clock;
+use crate::config::CertstreamFeed;
+use crate::entry::Timestamp;
+
+/// One read takes what a burst of a server brings: lite messages come 90 at a time.
+const READ_BUFFER: usize = 128 * 1024;
+
+/// Pongs that the server does not read; beyond it only the latest is kept (RFC 6455, section 5.5.3).
+const MAX_UNREAD_PONGS: usize = 64 * 1024;
+
+/// Characters of a server's words that are said: a page's title, a close reason.
+const MAX_WORDS: usize = 100;
+
+/// Characters of a Location that are said.
+const MAX_LOCATION: usize = 300;
+
+/// Bytes of an answer's body that are read for its first words, and how long they may take.
+const BODY_BYTES: usize = 1024;
+const BODY_WITHIN: Duration = Duration::from_millis(500);
+
+/// A stream that was refused counts as accepted again after so many messages: a heartbeat or two may
+/// come before the first certificate, which is what an intake refuses.
+const ACCEPTED_AFTER: u64 = 16;
+
+/// Every time span of a connection's life.
+#[derive(Clone, Debug)]
+pub struct Timing {
+    /// For look-up and TCP.
+    pub dial_within: Duration,
+    /// For the TLS handshake.
+    pub tls_within: Duration,
+    /// For the WebSocket handshake.
+    pub handshake_within: Duration,
+    /// The servers cut a client off after 60 s without a ping.
+    pub ping_every: Duration,
+    /// No byte for so long after a ping: the connection is dead.
+    pub pong_within: Duration,
+    /// The first pause before connecting again; each further one is twice as long …
+    pub retry_first: Duration,
+    /// … up to this.
+    pub retry_most: Duration,
+    /// A connection that gave messages for so long was a good one: the pause begins anew.
+    pub stable_after: Duration,
+    /// A refused stream is tried again: its server may have changed.
+    pub refused_retry: Duration,
+    /// Failures to connect are said so often at most.
+    pub complain_every: Duration,
+    /// For a last close frame.
+    pub goodbye_within: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Timing {
+        Timing {
+            dial_within: Duration::from_secs(10),
+            tls_within: Duration::from_secs(10),
+            handshake_within: Duration::from_secs(10),
+            ping_every: Duration::from_secs(15),
+            pong_within: Duration::from_secs(30),
+            retry_first: Duration::from_millis(500),
+            retry_most: Duration::from_secs(30),
+            stable_after: Duration::from_secs(60),
+            refused_retry: Duration::from_secs(60),
+            complain_every: Duration::from_secs(60),
+            goodbye_within: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Reads the feed until `shutdown` is true or its sender is gone.
+pub async fn run<I: Intake>(
+    feed: CertstreamFeed,
+    timing: Timing,
+    mut intake: I,
+    meter: Arc<FeedMeter>,
+    mut shutdown: watch::Receiver<bool>,
+) {
+    let client = Client { secrets: Secrets::of(&feed), feed: &feed, timing: &timing, meter: &meter };
+    let mut backoff = Backoff::new(timing.retry_first, timing.retry_most, fastrand::Rng::new());
+    let mut complaints = Complaints::new(timing.complain_every);
+    let mut told_refusal = None;
+    loop {
+        let pause = match client.visit(&mut intake, &mut shutdown).await {
+            Ok(Visit { ending: Ending::Stopped, .. }) => return,
+            Ok(Visit { ending: Ending::Lost(lost), stable }) => {
+                if stable {
+                    backoff.reset();
+                }
+                let pause = backoff.pause();
+                meter.count_disconnect(lost.reason());
+                let reason = lost.reason().label();
+                warn!(feed = feed.name, reason, retry_in = ?pause, "connection lost: {lost}");
+                pause
+            }
+            Ok(Visit { ending: Ending::Refused(Refusal(reason)), .. }) => {
+                let pause = timing.refused_retry;
+                meter.count_disconnect(DisconnectReason::Close);
+                meter.set_refused(Some(reason.clone()));
+                if told_refusal.as_ref() != Some(&reason) {
+                    error!(feed = feed.name, retry_in = ?pause, "the feed cannot be used: {reason}");
+                    told_refusal = Some(reason);
+                }
+                pause
+            }
+            Err(failed) => {
+                let pause = backoff.pause();
+                let result = failed.result();
+                meter.count_connect(result);
+                if let Some(failures) = complaints.due(Instant::now()) {
+                    let result = result.label();
+                    warn!(feed = feed.name, result, failures, retry_in = ?pause, "cannot connect: {failed}");
+                }
+                pause
+            }
+        };
+        tokio::select! {
+            biased;
+            () = stopped(&mut shutdown) => return,
+            () = sleep(pause) => {}
+        }
+    }
+}
+
+/// Where a feed's URL leads, or what is wrong with it.
+pub fn endpoint(url: &str) -> Result<Endpoint, UrlError> {
+    // The URL itself is in no message: its path and query may hold a token.
+    let uri: Uri = url.parse().map_err(|_| UrlError::Syntax)?;
+    let secure = match uri.scheme_str() {
+        Some("ws") => false,
+        Some("wss") => true,
+        other => return Err(UrlError::Scheme(printable(other.unwrap_or_default().as_bytes(), 20))),
+    };
+    let authority = uri.authority().ok_or(UrlError::Host)?;
+    if authority.as_str().contains('@') {
+        return Err(UrlError::Login);
+    }
+    let host = authority.host();
+    let port = match authority.as_str()[host.len()..].strip_prefix(':') {
+        None => {
+            if secure {
+                443
+            } else {
+                80
+            }
+        }
+        Some(port) => match port.parse() {
+            Ok(0) | Err(_) => return Err(UrlError::Port(printable(port.as_bytes(), 20))),
+            Ok(port) => port,
+        },
+    };
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    if host.is_empty() {
+        return Err(UrlError::Host);
+    }
+    Ok(Endpoint { secure, host: host.to_owned(), port })
+}
+
+/// A URL that no WebSocket can be opened to.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum UrlError {
+    #[error("is no URL; an example is wss://feed.example.net/full-stream")]
+    Syntax,
+    #[error("begins with {0:?}; a WebSocket's begins with ws:// or wss://, in lower case")]
+    Scheme(String),
+    #[error("has no host")]
+    Host,
+    #[error("has a port {0:?}; a port is 1 to 65535")]
+    Port(String),
+    #[error(
+        "holds a user name or password; header = {{ Authorization = {{ file = … }} }} carries one in secret"
+    )]
+    Login,
+}
+
+/// Resolves once the shutdown is announced; a sender that is gone announces it too.
+async fn stopped(shutdown: &mut watch::Receiver<bool>) {
+    let _ = shutdown.wait_for(|stop| *stop).await;
+}
+
+/// What all connections of one feed share.
+struct Client<'a> {
+    feed: &'a CertstreamFeed,
+    timing: &'a Timing,
+    meter: &'a FeedMeter,
+    secrets: Secrets,
+}
+
+/// How a connection went.
+struct Visit {
+    ending: Ending,
+    /// It gave messages for [`Timing::stable_after`].
+    stable: bool,
+}
+
+enum Ending {
+    Stopped,
+    Refused(Refusal),
+    Lost(Disconnect),
+}
+
+impl Client<'_> {
+    /// One connection, from the look-up of its name to its end.
+    async fn visit<I: Intake>(
+        &self,
+        intake: &mut I,
+        shutdown: &mut watch::Receiver<bool>,
+    ) -> Result<Visit, ConnectError> {
+        let nothing = Visit { ending: Ending::Stopped, stable: false };
+        let to = endpoint(&self.feed.url)?;
+        let mut wire = tokio::select! {
+            biased;
+            () = stopped(shutdown) => return Ok(nothing),
+            dialled = self.dial(&to) => dialled?,
+        };
+        let mut socket = tokio::select! {
+            biased;
+            () = stopped(shutdown) => return Ok(nothing),
+            shaken = self.shake_hands(&mut wire) => match shaken? {
+                Ok(socket) => socket,
+                Err(WsError::Http(response)) => return Err(self.unwelcome(*response, &mut wire).await),
+                Err(error) => return Err(self.handshake_error(error)),
+            },
+        };
+
+        self.meter.count_connect(ConnectResult::Ok);
+        self.meter.set_connected(true);
+        info!(feed = self.feed.name, %to, "connected");
+        let mut reader = Reader::new(self, intake);
+        let ending = reader.read(&mut socket, shutdown).await;
+        let stable = reader.is_stable();
+        self.meter.set_connected(false);
+
+        // Politeness, and no more: the close frame goes out if the socket takes it now.
+        let _ = timeout(self.timing.goodbye_within, async {
+            let _ = socket.close(ending.goodbye()).await;
+            // Where the server closed first, the answer to that is what is left to send.
+            let _ = socket.flush().await;
+        })
+        .await;
+        drop(socket);
+        let _ = timeout(self.timing.goodbye_within, wire.shutdown()).await;
+        Ok(Visit { ending, stable })
+    }
+
+    async fn dial(&self, to: &Endpoint) -> Result<Wire, ConnectError> {
+        let files = TlsFiles {
+            ca: self.feed.ca_file.clone(),
+            client_cert: self.feed.client_cert_file.clone(),
+            client_key: self.feed.client_key_file.clone(),
+        };
+        let dialled = dial(to, &files, self.timing.dial_within, self.timing.tls_within).await;
+        dialled.map_err(|error| ConnectError::Dial { to: to.clone(), error })
+    }
+
+    /// The inner error is the handshake's own; a response that is no 101 is among them.
+    async fn shake_hands<'w>(
+        &self,
+        wire: &'w mut Wire,
+    ) -> Result<Result<WebSocketStream<&'w mut Wire>, WsError>, ConnectError> {
+        let limit = self.timing.handshake_within;
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER)
+            .write_buffer_size(0)
+            .max_write_buffer_size(MAX_UNREAD_PONGS)
+            .max_message_size(Some(self.feed.max_message_bytes))
+            .max_frame_size(Some(self.feed.max_message_bytes));
+        match timeout(limit, client_async_with_config(self.request()?, wire, Some(config))).await {
+            Ok(shaken) => Ok(shaken.map(|(socket, _)| socket)),
+            Err(_) => Err(ConnectError::Timeout { limit }),
+        }
+    }
+
+    fn request(&self) -> Result<Request, ConnectError> {
+        let mut request = self.feed.url.as_str().into_client_request().map_err(|_| UrlError::Syntax)?;
+        let agent = concat!("certsieve/", env!("CARGO_PKG_VERSION"));
+        request.headers_mut().insert(header::USER_AGENT, HeaderValue::from_static(agent));
+        for (name, value) in &self.feed.headers {
+            let bad = |what| ConnectError::Header { name: printable(name.as_bytes(), MAX_WORDS), what };
+            let key: HeaderName = name.parse().map_err(|_| bad("name"))?;
+            let mut secret = HeaderValue::from_str(value.expose()).map_err(|_| bad("value"))?;
+            secret.set_sensitive(true);
+            request.headers_mut().insert(key, secret);
+        }
+        Ok(request)
+    }
+
+    /// What the server said in place of a WebSocket.
+    async fn unwelcome(&self, response: Response, wire: &mut Wire) -> ConnectError {
+        let (head, body) = response.into_parts();
+        let status = head.status.as_u16();
+        if head.status.is_redirection()
+            && let Some(location) = head.headers.get(header::LOCATION)
+        {
+            let location = self.secrets.printable(location.as_bytes(), MAX_LOCATION);
+            return ConnectError::Redirect { status, location };
+        }
+        let mut body = body.unwrap_or_default();
+        body.truncate(BODY_BYTES);
+        // Its first words often come a moment after the header.
+        let _ = timeout(BODY_WITHIN, async {
+            while body.len() < BODY_BYTES {
+                let room = (BODY_BYTES - body.len()) as u64;
+                if (&mut *wire).take(room).read_buf(&mut body).await.unwrap_or(0) == 0 {
+                    break;
+                }
+            }
+        })
+        .await;
+        let words = self.secrets.printable(body.trim_ascii(), MAX_WORDS);
+        let hint = match status {
+            401 | 403 => " (is the feed's header right?)",
+            404 => " (is the path of the feed's url right?)",
+            429 => " (it limits how often we may connect)",
+            _ => "",
+        };
+        let body = if words.is_empty() { words } else { format!("; its answer begins: {words}") };
+        ConnectError::Unwelcome { status, hint, body }
+    }
+
+    fn handshake_error(&self, error: WsError) -> ConnectError {
+        let what = match error {
+            // With TLS 1.3 the server judges our certificate after the TLS handshake is through.
+            WsError::Io(error) if tls_error(&error).is_some() => {
+                return ConnectError::Tls(tls_cause(&error, self.feed.ca_file.as_deref()));
+            }
+            WsError::Io(error) => return ConnectError::Io(error),
+            WsError::Protocol(ProtocolError::HandshakeIncomplete) => {
+                "it closed the connection before it had answered".to_owned()
+            }
+            WsError::Protocol(ProtocolError::HttparseError(error)) => {
+                format!("its answer is not HTTP/1.1 ({error}); a server with TLS wants wss://")
+            }
+            WsError::AttackAttempt | WsError::Capacity(_) => {
+                "its answer's header is over 64 KiB, has over 124 fields or comes in hundreds of pieces"
+                    .to_owned()
+            }
+            other => self.secrets.printable(other.to_string().as_bytes(), MAX_WORDS),
+        };
+        ConnectError::Handshake(what)
+    }
+
+    fn disconnect(&self, error: WsError) -> Disconnect {
+        match error {
+            WsError::ConnectionClosed
+            | WsError::AlreadyClosed
+            | WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Disconnect::Eof,
+            WsError::Capacity(CapacityError::MessageTooLong { size, max_size }) => {
+                Disconnect::TooLarge { size, limit: max_size }
+            }
+            WsError::Io(error) if tls_error(&error).is_some() => {
+                Disconnect::Tls(tls_cause(&error, self.feed.ca_file.as_deref()))
+            }
+            WsError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => Disconnect::Eof,
+            WsError::Io(error) => Disconnect::Io(error),
+            WsError::Utf8(_) => Disconnect::Protocol("a text frame is not UTF-8".to_owned()),
+            other => Disconnect::Protocol(self.secrets.printable(other.to_string().as_bytes(), MAX_WORDS)),
+        }
+    }
+
+    fn closed(&self, frame: Option<CloseFrame>) -> Disconnect {
+        let Some(frame) = frame else { return Disconnect::CloseWithoutCode };
+        let words = self.secrets.printable(frame.reason.as_bytes(), MAX_WORDS);
+        let reason = if words.is_empty() { words } else { format!(": {words}") };
+        Disconnect::Close { code: frame.code.into(), reason }
+    }
+}
+
+/// Reads one open connection.
+struct Reader<'a, I> {
+    client: &'a Client<'a>,
+    intake: &'a mut I,
+    /// Frames and messages since the last rest, and the messages' bytes and last arrival.
+    frames: u32,
+    messages: u32,
+    bytes: u64,
+    arrival: Timestamp,
+    rested: Timestamp,
+    /// Messages of this connection, the time of the first and, or the opening, of the last.
+    total: u64,
+    first_message: Option<Instant>,
+    last_message: Instant,
+    next_ping: Instant,
+    pings: u64,
+    /// When the oldest ping without an answer was sent, and what had been received by then.
+    unanswered: Option<(Instant, u64)>,
+    was_refused: bool,
+}
+
+impl<'a, I: Intake> Reader<'a, I> {
+    fn new(client: &'a Client<'a>, intake: &'a mut I) -> Reader<'a, I> {
+        let now = Instant::now();
+        Reader {
+            client,
+            intake,
+            frames: 0,
+            messages: 0,
+            bytes: 0,
+            arrival: Timestamp(0),
+            rested: clock::now(),
+            total: 0,
+            first_message: None,
+            last_message: now,
+            next_ping: now + client.timing.ping_every,
+            pings: 0,
+            unanswered: None,
+            was_refused: client.meter.refused().is_some(),
+        }
+    }
+
+    async fn read(
+        &mut self,
+        socket: &mut WebSocketStream<&mut Wire>,
+        shutdown: &mut watch::Receiver<bool>,
+    ) -> Ending {
+        let ending = self.read_on(socket, shutdown).await;
+        self.rest();
+        ending
+    }
+
+    async fn read_on(
+        &mut self,
+        socket: &mut WebSocketStream<&mut Wire>,
+        shutdown: &mut watch::Receiver<bool>,
+    ) -> Ending {
+        // One timer for a connection: it is set anew when it has fired, not with every message.
+        let mut alarm = pin!(sleep_until(self.due()));
+        loop {
+            let next = match poll!(socket.next()) {
+                Poll::Ready(next) => next,
+                Poll::Pending => {
+                    self.rest();
+                    tokio::select! {
+                        biased;
+                        () = stopped(shutdown) => return Ending::Stopped,
+                        // Before the alarm: what lies in the socket is heard before it is missed.
+                        next = socket.next() => next,
+                        () = &mut alarm => {
+                            if let Err(lost) = self.check(socket.get_ref().received()) {
+                                return Ending::Lost(lost);
+                            }
+                            if let Err(lost) = self.ping(socket).await {
+                                return Ending::Lost(lost);
+                            }
+                            alarm.as_mut().reset(self.due());
+                            continue;
+                        }
+                    }
+                }
+            };
+            self.frames += 1;
+            match next {
+                Some(Ok(Message::Text(text))) => {
+                    if let Err(refusal) = self.take(text.as_bytes()) {
+                        return Ending::Refused(refusal);
+                    }
+                }
+                Some(Ok(Message::Binary(bytes))) => {
+                    if let Err(refusal) = self.take(&bytes) {
+                        return Ending::Refused(refusal);
+                    }
+                }
+                // The next read sends the pong. Who floods with pings gets no more than its turn.
+                Some(Ok(Message::Ping(_))) => tokio::task::coop::consume_budget().await,
+                Some(Ok(Message::Pong(_) | Message::Frame(_))) => {}
+                Some(Ok(Message::Close(frame))) => return Ending::Lost(self.client.closed(frame)),
+                Some(Err(error)) => return Ending::Lost(self.client.disconnect(error)),
+                None => return Ending::Lost(Disconnect::Eof),
+            }
+            if self.frames >= REST_AFTER || self.messages > 0 && self.arrival != self.rested {
+                self.rest();
+                if *shutdown.borrow() {
+                    return Ending::Stopped;
+                }
+                // Where the socket is never empty, the alarm is never waited for. What is missing is
+                // only judged on an empty socket, however long the intake took.
+                if self.next_ping <= Instant::now()
+                    && let Err(lost) = self.ping(socket).await
+                {
+                    return Ending::Lost(lost);
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, message: &[u8]) -> Result<(), Refusal> {
+        self.arrival = clock::now();
+        self.messages += 1;
+        self.bytes += message.len() as u64;
+        self.intake.take(message, self.arrival)
+    }
+
+    /// Lets the intake send on what it has, and brings the meter up to date.
+    fn rest(&mut self) {
+        self.frames = 0;
+        if self.messages == 0 {
+            return;
+        }
+        let now = Instant::now();
+        self.rested = clock::now();
+        self.intake.rest(self.rested);
+        self.client.meter.count_messages(self.bytes, self.arrival);
+        self.total += u64::from(self.messages);
+        self.first_message.get_or_insert(now);
+        self.last_message = now;
+        self.messages = 0;
+        self.bytes = 0;
+        if self.was_refused && (self.total >= ACCEPTED_AFTER || self.is_stable()) {
+            self.was_refused = false;
+            self.client.meter.set_refused(None);
+            info!(feed = self.client.feed.name, "the feed can be used again");
+        }
+    }
+
+    /// When there is something to look after.
+    fn due(&self) -> Instant {
+        let silent = self.last_message + self.client.feed.silence_after;
+        let pong = self.unanswered.map_or(silent, |(sent, _)| sent + self.client.timing.pong_within);
+        self.next_ping.min(silent).min(pong)
+    }
+
+    /// On an empty socket: is the connection still alive?
+    fn check(&mut self, received: u64) -> Result<(), Disconnect> {
+        let now = Instant::now();
+        let silent = now - self.last_message;
+        if silent >= self.client.feed.silence_after {
+            return Err(Disconnect::Silent(self.client.feed.silence_after));
+        }
+        if let Some((sent, before)) = self.unanswered {
+            if received > before {
+                self.unanswered = None;
+            } else if now - sent >= self.client.timing.pong_within {
+                return Err(Disconnect::PongTimeout(self.client.timing.pong_within));
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a ping if it is time.
+    async fn ping(&mut self, socket: &mut WebSocketStream<&mut Wire>) -> Result<(), Disconnect> {
+        let now = Instant::now();
+        if self.next_ping > now {
+            return Ok(());
+        }
+        self.next_ping = now + self.client.timing.ping_every;
+        self.unanswered.get_or_insert((now, socket.get_ref().received()));
+        self.pings += 1;
+        let ping = Message::Ping(format!("certsieve {}", self.pings).into());
+        // Polled once: a server that reads nothing must not be waited for. Its pong will be missed.
+        match poll!(pin!(socket.send(ping))) {
+            Poll::Ready(Err(WsError::WriteBufferFull(_))) | Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+            Poll::Ready(Err(error)) => Err(self.client.disconnect(error)),
+        }
+    }
+
+    fn is_stable(&self) -> bool {
+        self.first_message.is_some_and(|first| self.last_message - first >= self.client.timing.stable_after)
+    }
+}
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+enum Disconnect {
+    #[error("the server closed it with code {code}{reason}")]
+    Close { code: u16, reason: String },
+    #[error("the server closed it without a code")]
+    CloseWithoutCode,
+    #[error("the server ended the stream without a word")]
+    Eof,
+    #[error("no message for {0:?} (silence_after)")]
+    Silent(Duration),
+    #[error("no pong and no other byte for {0:?} after a ping")]
+    PongTimeout(Duration),
+    #[error("a message has {size} bytes or more, max_message_bytes is {limit}")]
+    TooLarge { size: usize, limit: usize },
+    #[error("the server broke the WebSocket protocol: {0}")]
+    Protocol(String),
+    #[error("TLS: {0}")]
+    Tls(String),
+    #[error("{0}")]
+    Io(io::Error),
+}
+
+impl Disconnect {
+    fn reason(&self) -> DisconnectReason {
+        match self {
+            Disconnect::Close { .. } | Disconnect::CloseWithoutCode => DisconnectReason::Close,
+            Disconnect::Eof => DisconnectReason::Eof,
+            Disconnect::Silent(_) => DisconnectReason::Silent,
+            Disconnect::PongTimeout(_) => DisconnectReason::PongTimeout,
+            Disconnect::TooLarge { .. } => DisconnectReason::TooLarge,
+            Disconnect::Protocol(_) => DisconnectReason::Protocol,
+            Disconnect::Tls(_) => DisconnectReason::Tls,
+            Disconnect::Io(_) => DisconnectReason::Io,
+        }
+    }
+}
+
+impl Ending {
+    /// The close frame for the server.
+    fn goodbye(&self) -> Option<CloseFrame> {
+        let (code, reason) = match self {
+            Ending::Stopped => (CloseCode::Away, ""),
+            Ending::Refused(_) => (CloseCode::Unsupported, "this stream cannot be used"),
+            Ending::Lost(Disconnect::TooLarge { .. }) => (CloseCode::Size, "message too large"),
+            Ending::Lost(Disconnect::Protocol(_)) => (CloseCode::Protocol, ""),
+            Ending::Lost(Disconnect::Silent(_)) => (CloseCode::Normal, "no message for too long"),
+            Ending::Lost(_) => (CloseCode::Normal, ""),
+        };
+        Some(CloseFrame { code, reason: reason.into() })
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+enum ConnectError {
+    #[error("the feed's url {0}")]
+    Url(#[from] UrlError),
+    #[error("the {what} of header {name:?} holds characters that HTTP does not allow")]
+    Header { name: String, what: &'static str },
+    #[error("{to}: {error}")]
+    Dial { to: Endpoint, error: DialError },
+    #[error("TLS: {0}")]
+    Tls(String),
+    #[error("the WebSocket handshake took longer than {limit:?}")]
+    Timeout { limit: Duration },
+    #[error(
+        "the server redirects: it answered {status} with Location {location}; redirects are not followed, \
+         set the feed's url to where it leads"
+    )]
+    Redirect { status: u16, location: String },
+    #[error("the server answered {status} in place of a WebSocket{hint}{body}")]
+    Unwelcome { status: u16, hint: &'static str, body: String },
+    #[error("the server does not speak WebSocket here: {0}")]
+    Handshake(String),
+    #[error("the connection failed during the WebSocket handshake: {0}")]
+    Io(io::Error),
+}
+
+impl ConnectError {
+    fn result(&self) -> ConnectResult {
+        match self {
+            ConnectError::Dial { error, .. } => error.result(),
+            ConnectError::Tls(_) => ConnectResult::Tls,
+            ConnectError::Timeout { .. } => ConnectResult::Timeout,
+            ConnectError::Redirect { .. } | ConnectError::Unwelcome { .. } | ConnectError::Handshake(_) => {
+                ConnectResult::Http
+            }
+            ConnectError::Url(_) | ConnectError::Header { .. } | ConnectError::Io(_) => ConnectResult::Other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Secret;
+
+    fn feed(url: &str, headers: &[(&str, &str)]) -> CertstreamFeed {
+        CertstreamFeed {
+            name: "test".to_owned(),
+            url: url.to_owned(),
+            ca_file: None,
+            client_cert_file: None,
+            client_key_file: None,
+            headers: headers.iter().map(|(k, v)| ((*k).to_owned(), Secret::new(*v))).collect(),
+            max_message_bytes: 1024,
+            silence_after: Duration::from_secs(60),
+        }
+    }
+
+    fn client<R>(feed: &CertstreamFeed, ask: impl FnOnce(&Client<'_>) -> R) -> R {
+        let meter = FeedMeter::new("test", None);
+        ask(&Client { secrets: Secrets::of(feed), feed, timing: &Timing::default(), meter: &meter })
+    }
+
+    #[test]
+    fn urls_lead_to_endpoints() {
+        for (url, want) in [
+            ("ws://feed.example.net/full-stream", "feed.example.net:80"),
+            ("wss://feed.example.net", "feed.example.net:443"),
+            ("wss://feed.example.net?token=x", "feed.example.net:443"),
+            ("ws://127.0.0.1:8080/", "127.0.0.1:8080"),
+            ("ws://[::1]/", "[::1]:80"),
+            ("wss://[2001:db8::1]:4000/x", "[2001:db8::1]:4000"),
+        ] {
+            let got = endpoint(url).unwrap();
+            assert_eq!((got.to_string(), got.secure), (want.to_owned(), url.starts_with("wss")), "{url}");
+        }
+    }
+
+    #[test]
+    fn bad_urls_are_refused_without_being_repeated() {
+        for (url, want) in [
+            ("", UrlError::Syntax),
+            ("wss://feed example/", UrlError::Syntax),
+            ("https://feed.example.net/", UrlError::Scheme("https".to_owned())),
+            ("WSS://feed.example.net/", UrlError::Scheme("WSS".to_owned())),
+            ("/full-stream", UrlError::Scheme(String::new())),
+            ("ws://host:0/", UrlError::Port("0".to_owned())),
+            ("ws://user:s3cret@host/", UrlError::Login),
+        ] {
+            let got = endpoint(url).unwrap_err();
+            assert_eq!(got, want, "{url}");
+            assert!(!got.to_string().contains("s3cret"));
+        }
+        for url in ["ws://host:70000/", "ws://host:/", "ws://:80/", "ws:///x"] {
+            assert!(endpoint(url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn the_request_carries_the_headers_and_an_error_only_their_names() {
+        let made = client(&feed("ws://h/x?y=1", &[("Authorization", "Bearer tok3n-value")]), |client| {
+            client.request().unwrap()
+        });
+        assert_eq!(made.headers()["authorization"], "Bearer tok3n-value");
+        assert_eq!(made.headers()["user-agent"], concat!("certsieve/", env!("CARGO_PKG_VERSION")));
+        assert_eq!(made.uri().path_and_query().unwrap(), "/x?y=1");
+        assert!(!format!("{made:?}").contains("tok3n"));
+        for (name, value, what) in [("Author ization", "v", "name"), ("X-Key", "tok3n\nx", "value")] {
+            let error = client(&feed("ws://h/", &[(name, value)]), |client| {
+                client.request().unwrap_err().to_string()
+            });
+            assert!(error.contains(what) && error.contains(name) && !error.contains("tok3n"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_servers_last_words_are_escaped_and_cut() {
+        let frame = CloseFrame { code: 1008.into(), reason: "a\x1b[2J\n".repeat(30).into() };
+        let said = client(&feed("ws://h/", &[]), |client| client.closed(Some(frame)).to_string());
+        assert!(said.starts_with("the server closed it with code 1008: a\\u{1b}[2J\\n"), "{said}");
+        assert!(said.len() < 160 && said.chars().all(|c| !c.is_control()), "{said}");
+    }
+}
