@@ -177,10 +177,15 @@ impl KafkaPublisher {
     /// Replaces what is fatally wrong or stands still.
     fn mend(&mut self) {
         let now = Instant::now();
-        if let Some(alone) = self.alone.take_if(|a| a.is_broken()) {
-            self.retire(alone);
+        if let Some(broken) = self.alone.take_if(|a| a.fatal().is_some()) {
+            self.core.meter.count(Reason::Fatal);
+            self.retire(broken);
         }
-        if let Some(broken) = self.main.take_if(|m| m.is_broken()) {
+        if let Some(broken) = self.main.take_if(|m| m.fatal().is_some()) {
+            self.core.meter.count(Reason::Fatal);
+            // The error callback may not have come round to it yet.
+            let words = broken.fatal().unwrap_or_default();
+            self.core.trouble(Trouble::Fatal, Reason::Fatal, &format!("the producer is replaced: {words}"));
             self.retire(broken);
             self.rebuild.wait(now);
         }

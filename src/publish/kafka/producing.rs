@@ -4,7 +4,6 @@
 //! records (who gets the report), the standing (what an operator is told) and the meter.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -68,8 +67,7 @@ impl Core {
     }
 
     pub fn produce(self: &Arc<Core>, lane: Lane, alone: bool) -> Result<Arc<Producing>, KafkaSetupError> {
-        let sink =
-            Sink { core: Arc::clone(self), alone, broken: AtomicBool::new(false), echo: Mutex::default() };
+        let sink = Sink { core: Arc::clone(self), alone, echo: Mutex::default() };
         let config = self.settings.producer(alone);
         let producer =
             ThreadedProducer::from_config_and_context(&config, sink).map_err(|e| self.setup_error(e))?;
@@ -174,8 +172,9 @@ pub struct Producing {
 }
 
 impl Producing {
-    pub fn is_broken(&self) -> bool {
-        self.producer.context().broken.load(Relaxed) || self.producer.client().fatal_error().is_some()
+    /// Why this producer will never send anything again, if it is so.
+    pub fn fatal(&self) -> Option<String> {
+        self.producer.client().fatal_error().map(|(_, words)| words)
     }
 }
 
@@ -183,7 +182,6 @@ impl Producing {
 pub struct Sink {
     core: Arc<Core>,
     alone: bool,
-    broken: AtomicBool,
     echo: Mutex<Option<(Instant, String)>>,
 }
 
@@ -233,12 +231,10 @@ impl ClientContext for Sink {
         let code = error.rdkafka_error_code().unwrap_or(Code::Fail);
         let reason = Reason::of(code);
         self.core.meter.count(reason);
-        if reason == Reason::Fatal {
-            self.broken.store(true, Relaxed);
-            self.core.trouble(Trouble::Fatal, reason, words);
-        } else {
-            self.core.trouble(Trouble::Connection, reason, words);
-        }
+        // The code is the cause's; that it was fatal stands in the words, and in `Producing::fatal`.
+        let fatal = words.starts_with("Fatal error: ");
+        let what = if fatal { Trouble::Fatal } else { Trouble::Connection };
+        self.core.trouble(what, reason, words);
     }
 }
 

@@ -74,7 +74,7 @@ impl Rig {
     fn until(&mut self, what: &str, mut done: impl FnMut(&Rig) -> bool) {
         let end = Instant::now() + SOON;
         while !done(self) {
-            assert!(Instant::now() < end, "{what}; {:?}", self.publisher.status());
+            assert!(Instant::now() < end, "{what}; {:?} {:?}", self.publisher.status(), self.meter);
             self.publisher.tend();
             std::thread::sleep(Duration::from_millis(5));
         }
