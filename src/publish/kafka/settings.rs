@@ -1,0 +1,192 @@
+//! From the configuration to librdkafka's properties.
+//!
+//! The operator's own properties come first and what carries the promises last, so that nothing in a
+//! file can weaken it (`config.rs` refuses such keys with the reason; this is the second lock).
+
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+
+use super::outstanding::{MAX_BYTES, MAX_RECORDS};
+use crate::config::KafkaConfig;
+
+/// A batch stays below this before compression, a record below [`MAX_RECORD_BYTES`]. A broker's usual
+/// limit is 1,048,588 bytes a batch, and one refusal fails every record in it.
+const BATCH_BYTES: usize = 900_000;
+
+/// A record above it is refused here; records.md bounds them at 512 KiB.
+pub const MAX_RECORD_BYTES: usize = 1_000_000;
+
+/// How often librdkafka says which brokers are up.
+const STATISTICS_MS: usize = 5_000;
+
+/// What the promises rest on; in force whatever the configuration says.
+const PROMISES: [(&str, &str); 6] = [
+    ("enable.idempotence", "true"),
+    ("acks", "all"),
+    // For ever: by default a record is dropped after five minutes without a broker.
+    ("message.timeout.ms", "0"),
+    // As Java's: every producer puts a key on the same partition.
+    ("partitioner", "murmur2_random"),
+    ("allow.auto.create.topics", "false"),
+    // Otherwise the producer idles for up to ten seconds after the broker is back.
+    ("reconnect.backoff.max.ms", "1000"),
+];
+
+/// Parts of the names of properties whose values are secrets.
+const SECRET: [&str; 6] = ["password", "secret", ".pem", "jaas", "oauthbearer.config", "token"];
+
+/// Everything a client of this configuration is made of.
+#[derive(Clone)]
+pub struct Settings {
+    common: ClientConfig,
+    compression: String,
+    /// Values that must not be said, whatever text they turn up in.
+    secrets: Vec<String>,
+    pub brokers: String,
+    /// `plaintext`, `ssl`, `sasl_plaintext` or `sasl_ssl`.
+    pub protocol: String,
+    /// Who logs in, where a name is used for it.
+    pub username: Option<String>,
+}
+
+impl Settings {
+    pub fn new(config: &KafkaConfig, client_id: &str) -> Settings {
+        let mut common = ClientConfig::new();
+        common.set_log_level(RDKafkaLogLevel::Warning);
+        common.set("client.id", client_id);
+        common.set("socket.keepalive.enable", "true");
+        let mut secrets = Vec::new();
+        for (name, value) in &config.properties {
+            common.set(name, value.expose());
+            if SECRET.iter().any(|part| name.contains(part)) {
+                secrets.push(value.expose().to_owned());
+            }
+        }
+        common.set("bootstrap.servers", &config.brokers);
+        if let Some(username) = &config.username {
+            common.set("sasl.username", username);
+        }
+        if let Some(password) = &config.password {
+            common.set("sasl.password", password.expose());
+            secrets.push(password.expose().to_owned());
+        }
+        let username = common.get("sasl.username").map(str::to_owned);
+        let protocol = common.get("security.protocol").unwrap_or("plaintext").to_ascii_lowercase();
+        let given = ["ssl.ca.location", "ssl.ca.pem"].iter().any(|name| common.get(name).is_some());
+        if protocol.contains("ssl") && !given {
+            // The linked OpenSSL was built with a folder that no machine has: look where systems keep roots.
+            common.set("ssl.ca.location", "probe");
+        }
+        secrets.retain(|secret| !secret.is_empty());
+        // The longest first: one may be part of another.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        Settings {
+            common,
+            compression: config.compression.clone(),
+            secrets,
+            brokers: config.brokers.clone(),
+            protocol,
+            username,
+        }
+    }
+
+    /// For a producer; `alone` sends each record in a batch of its own.
+    pub fn producer(&self, alone: bool) -> ClientConfig {
+        let mut producer = self.common.clone();
+        producer.set("compression.type", &self.compression);
+        for (name, value) in PROMISES {
+            producer.set(name, value);
+        }
+        for (name, value) in [
+            ("linger.ms", 5),
+            ("batch.size", BATCH_BYTES),
+            ("message.max.bytes", MAX_RECORD_BYTES),
+            ("queue.buffering.max.messages", MAX_RECORDS),
+            ("queue.buffering.max.kbytes", MAX_BYTES / 1024),
+            ("statistics.interval.ms", STATISTICS_MS),
+        ] {
+            producer.set(name, value.to_string());
+        }
+        if alone {
+            producer.set("batch.num.messages", "1");
+        }
+        producer
+    }
+
+    /// For questions: no records, no idempotence.
+    pub fn admin(&self) -> ClientConfig {
+        let mut admin = self.common.clone();
+        admin.set("allow.auto.create.topics", "false");
+        admin
+    }
+
+    /// The text without any secret of this configuration.
+    pub fn scrub(&self, text: &str) -> String {
+        let mut clean = text.to_owned();
+        for secret in &self.secrets {
+            clean = clean.replace(secret.as_str(), "…");
+        }
+        clean
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Secret;
+
+    fn config(properties: &[(&str, &str)]) -> KafkaConfig {
+        KafkaConfig {
+            brokers: "127.0.0.1:9092".into(),
+            topic_prefix: "certsieve".into(),
+            create_topics: false,
+            compression: "zstd".into(),
+            username: Some("alice".into()),
+            password: Some(Secret::new("hunter2")),
+            properties: properties.iter().map(|(k, v)| (k.to_string(), Secret::new(*v))).collect(),
+        }
+    }
+
+    #[test]
+    fn no_property_weakens_a_promise() {
+        let weak = [
+            ("acks", "0"),
+            ("message.timeout.ms", "1"),
+            ("batch.size", "9000000"),
+            ("queue.buffering.max.kbytes", "1"),
+        ];
+        let producer = Settings::new(&config(&weak), "c").producer(false);
+        for (name, want) in [
+            ("acks", "all"),
+            ("message.timeout.ms", "0"),
+            ("batch.size", "900000"),
+            ("queue.buffering.max.kbytes", "32768"),
+            ("partitioner", "murmur2_random"),
+            ("compression.type", "zstd"),
+        ] {
+            assert_eq!(producer.get(name), Some(want), "{name}");
+        }
+        producer.create_native_config().unwrap();
+    }
+
+    #[test]
+    fn system_roots_are_looked_for_when_tls_is_asked_for_and_none_are_given() {
+        for (properties, want) in [
+            (&[][..], None),
+            (&[("security.protocol", "SASL_SSL")], Some("probe")),
+            (&[("security.protocol", "ssl"), ("ssl.ca.location", "/ca.pem")], Some("/ca.pem")),
+            (&[("security.protocol", "ssl"), ("ssl.ca.pem", "-----BEGIN")], None),
+            (&[("security.protocol", "sasl_plaintext")], None),
+        ] {
+            let settings = Settings::new(&config(properties), "c");
+            assert_eq!(settings.producer(false).get("ssl.ca.location"), want, "{properties:?}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_cut_out_of_every_text() {
+        let properties = [("ssl.key.password", "hunter22"), ("ssl.key.pem", "KEYKEY"), ("client.rack", "r1")];
+        let settings = Settings::new(&config(&properties), "c");
+        let text = "alice hunter2 KEYKEY r1 hunter22";
+        assert_eq!(settings.scrub(text), "alice … … r1 …");
+    }
+}
