@@ -6,7 +6,9 @@
 //! I/O, reads no clock and spawns nothing, and thin edges around it.
 
 pub mod clock;
+pub mod command;
 pub mod config;
+pub mod demo;
 pub mod entry;
 pub mod feed;
 pub mod publish;
