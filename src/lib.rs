@@ -5,15 +5,21 @@
 //! Kafka topics. The modules below stand in the order of the data path: a pure middle that does no
 //! I/O, reads no clock and spawns nothing, and thin edges around it.
 
-pub mod account;
-pub mod clock;
+pub mod command;
 pub mod config;
 pub mod document;
-pub mod entry;
-pub mod feed;
-pub mod judge;
 pub mod problem;
-pub mod publish;
-pub mod record;
-pub mod sieve;
+
+pub mod feed;
+
+pub mod entry;
 pub mod watch;
+pub mod sieve;
+pub mod judge;
+pub mod account;
+pub mod record;
+
+pub mod publish;
+
+pub mod clock;
+pub mod demo;
