@@ -1,0 +1,6 @@
+//! What needs the real parts that `tests/setup` installs; `tests/run` starts it. One file a subject.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod logs;
