@@ -39,6 +39,11 @@ def problems(record: dict):
     if len(set(names)) != len(names):
         yield f"a header stands twice: {names}"
     raw = dict(record["headers"])
+    if None in raw.values() or record["value"] is None:
+        yield "the value, or a header's, is null"
+        return
+    if raw.get("ce_specversion") != "1.0":
+        yield f"ce_specversion is {raw.get('ce_specversion')!r}: the SDK reads others too, we write 1.0"
     for name in REQUIRED:
         if not raw.get(name):
             yield f"header {name} is missing or empty"
@@ -63,8 +68,11 @@ def problems(record: dict):
             yield f"header {name} is {value!r}, and came back as another value"
     for attribute in understood:
         yield f"attribute {attribute} stands in no header"
-    if event.get_data() != json.loads(record["value"]):
-        yield "the value came back as another"
+    try:
+        if event.get_data() != json.loads(record["value"]):
+            yield "the value came back as another"
+    except json.JSONDecodeError as error:
+        yield f"the value is not JSON: {error}"
 
 
 def same(raw: str, understood) -> bool:

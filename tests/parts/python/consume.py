@@ -39,7 +39,10 @@ def main() -> None:
             "isolation.level": "read_committed",
             "allow.auto.create.topics": False,
             # What is really wrong (a login, a certificate) is said here, and elsewhere is a time-out.
-            "error_cb": lambda error: complaints.append(error.str()),
+            "error_cb": lambda error: complaints.append(error.str().partition(" (after ")[0]),
+            # Once is enough: a login that fails is tried again twenty times a second.
+            "log_level": 0,
+            "reconnect.backoff.ms": 1000,
             **properties,
         }
     )
@@ -47,6 +50,8 @@ def main() -> None:
         for message in read(consumer, topics):
             print(json.dumps(record(message), ensure_ascii=False))
     except (KafkaException, TimeoutError) as error:
+        # The callback is called from here only.
+        consumer.poll(0)
         sys.exit("\n".join([f"consume.py: {error}", *dict.fromkeys(complaints)]))
     finally:
         consumer.close()
