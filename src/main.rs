@@ -1,1 +1,3 @@
+//! Arguments, logging, signals, exit codes; nothing else.
+
 fn main() {}

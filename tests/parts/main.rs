@@ -1,0 +1,7 @@
+//! What needs the real parts that `tests/setup` installs; `tests/run` starts it. One file a subject.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod cloudevents;
+mod logs;

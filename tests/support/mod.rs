@@ -1,0 +1,32 @@
+//! What tests start and own: real servers, each in its own folder, on loopback, on ports that were free,
+//! stopped by pid when the test is over.
+
+pub mod logs;
+pub mod process;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The folder that `tests/setup` fills: `CERTSIEVE_PARTS`, or `.parts` beside the sources.
+pub fn parts() -> PathBuf {
+    match std::env::var_os("CERTSIEVE_PARTS") {
+        Some(folder) => PathBuf::from(folder),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join(".parts"),
+    }
+}
+
+/// The Python of `tests/setup python`, about to run one of the scripts in `tests/parts/python`.
+pub fn python(script: &str) -> Command {
+    let python = parts().join("python/bin/python3");
+    assert!(python.exists(), "{} is missing: run tests/setup python", python.display());
+    let mut command = Command::new(python);
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parts/python").join(script));
+    command
+}
+
+/// A command that `tests/setup PART` has put there. A test is never skipped because it is missing.
+pub fn command(name: &str, part: &str) -> PathBuf {
+    let path = parts().join("bin").join(name);
+    assert!(path.exists(), "{} is missing: run tests/setup {part}", path.display());
+    path
+}
