@@ -12,14 +12,17 @@ pub mod problem;
 
 pub mod feed;
 
-pub mod entry;
-pub mod watch;
-pub mod sieve;
-pub mod judge;
 pub mod account;
+pub mod entry;
+pub mod judge;
 pub mod record;
+pub mod sieve;
+pub mod watch;
 
 pub mod publish;
 
 pub mod clock;
+pub mod http;
+pub mod metrics;
+pub mod topology;
 pub mod demo;

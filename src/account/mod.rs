@@ -30,6 +30,9 @@ use raised::{Answer, Raised};
 /// At most one health record of a kind and log in this time.
 const HEALTH_INTERVAL_MS: i64 = 60_000;
 
+/// Raised alerts live for months; looking through them once an hour forgets them soon enough.
+const EXPIRE_INTERVAL_MS: i64 = 3_600_000;
+
 /// The account.
 #[derive(Debug)]
 pub struct Account {
@@ -43,6 +46,8 @@ pub struct Account {
     /// When a health record of a kind and log was last written.
     said: HashMap<(HealthKind, String), Timestamp>,
     list_version: String,
+    /// When raised alerts were last looked through.
+    expired: Timestamp,
 }
 
 /// What changed since the commit before: durable together or not at all.
@@ -100,7 +105,7 @@ pub struct Counts {
     pub records: [u64; Topic::ALL.len()],
     pub delivered: [u64; Topic::ALL.len()],
     pub rejected: [[u64; Rejection::ALL.len()]; Topic::ALL.len()],
-    /// Logs whose indexes are not remembered, because [`ledger::MAX_LOGS`] are.
+    /// By topic: without a report yet.
     pub pending: [u64; Topic::ALL.len()],
     pub outbox_bytes: usize,
     pub outbox_limit: usize,
@@ -120,6 +125,8 @@ pub struct Settled {
     pub topic: Topic,
     /// From the numbering to the report.
     pub delivery_ms: i64,
+    /// From the log's time of the entry to the report, where the log's time is known.
+    pub latency_ms: Option<i64>,
 }
 
 impl Account {
@@ -135,6 +142,7 @@ impl Account {
             changes: Commit::default(),
             said: HashMap::new(),
             list_version: list_version.to_owned(),
+            expired: Timestamp::default(),
         }
     }
 
@@ -196,7 +204,7 @@ impl Account {
         if let Some((malformed, original)) = &finding.malformed {
             let facts = finding.facts.as_deref();
             let record = self.composer.malformed(facts, malformed, original, version, &finding.arrival, now);
-            self.number(record);
+            self.number(record, facts.and_then(|f| f.log_time));
         }
         let Some(facts) = finding.facts.as_mut() else { return };
         let raises = finding.verdicts.iter().any(|verdict| verdict.rule.is_some());
@@ -218,22 +226,22 @@ impl Account {
                 self.changes.raised.extend(self.raised.until(&id).map(|until| (id, until)));
                 let record = self.composer.alert(id, facts, verdict, &matcher, &finding.arrival, now);
                 if let Some(record) = record {
-                    self.number(record);
+                    self.number(record, facts.log_time);
                 }
             }
             let alert_id = alert.map(|(Answer::Raise(id) | Answer::Known(id))| id);
             let id = id::matched(facts, &asset.id);
             let record = self.composer.matched(id, alert_id, facts, verdict, &matcher, &finding.arrival, now);
-            self.number(record);
+            self.number(record, facts.log_time);
         }
     }
 
-    fn number(&mut self, mut record: Record) {
+    fn number(&mut self, mut record: Record, log_time: Option<Timestamp>) {
         self.sequence += 1;
         record.sequence = self.sequence;
         self.counts.records[record.topic as usize] += 1;
         self.changes.numbered.push(record.sequence);
-        self.outbox.push(record);
+        self.outbox.push(record, log_time);
     }
 
     /// Says something on the health topic; of one kind and log at most once a minute.
@@ -247,7 +255,7 @@ impl Account {
         self.said.retain(|_, at| now.millis_since(*at) < HEALTH_INTERVAL_MS);
         self.said.insert(key, now);
         let record = self.composer.health(&health, &self.list_version, now);
-        self.number(record);
+        self.number(record, None);
     }
 
     /// The next record for the publisher.
@@ -268,14 +276,18 @@ impl Account {
                 None
             }
             Outcome::Delivered => {
-                let record = self.outbox.settle(report.sequence)?;
-                self.counts.delivered[record.topic as usize] += 1;
+                let held = self.outbox.settle(report.sequence)?;
+                let topic = held.record.topic;
+                self.counts.delivered[topic as usize] += 1;
                 self.changes.settled.push(report.sequence);
-                let delivery_ms = report.at.millis_since(record.at).max(0);
-                Some(Settled { topic: record.topic, delivery_ms })
+                Some(Settled {
+                    topic,
+                    delivery_ms: report.at.millis_since(held.record.at).max(0),
+                    latency_ms: held.log_time.map(|time| report.at.millis_since(time).max(0)),
+                })
             }
             Outcome::Rejected { reason, message } => {
-                let record = self.outbox.settle(report.sequence)?;
+                let record = self.outbox.settle(report.sequence)?.record;
                 self.counts.rejected[record.topic as usize][reason as usize] += 1;
                 self.changes.settled.push(report.sequence);
                 // A health record that is refused is not worth another that would be refused too.
@@ -293,7 +305,10 @@ impl Account {
 
     /// What changed since the last call.
     pub fn commit(&mut self, now: Timestamp) -> Commit {
-        self.raised.expire(now);
+        if now.millis_since(self.expired) >= EXPIRE_INTERVAL_MS {
+            self.expired = now;
+            self.raised.expire(now);
+        }
         std::mem::take(&mut self.changes)
     }
 

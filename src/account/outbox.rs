@@ -12,7 +12,7 @@ use crate::record::{Record, Topic};
 /// What waits for its report.
 #[derive(Debug)]
 pub struct Outbox {
-    records: BTreeMap<u64, Record>,
+    records: BTreeMap<u64, Held>,
     /// Not with the publisher: new, refused for want of room, or returned.
     waiting: VecDeque<u64>,
     bytes: usize,
@@ -20,21 +20,29 @@ pub struct Outbox {
     pending: [u64; Topic::ALL.len()],
 }
 
+/// A record and what is asked of it when it settles.
+#[derive(Debug)]
+pub struct Held {
+    pub record: Record,
+    /// The log's time of its entry.
+    pub log_time: Option<Timestamp>,
+}
+
 impl Outbox {
     pub fn new(limit: usize) -> Outbox {
         Outbox { records: BTreeMap::new(), waiting: VecDeque::new(), bytes: 0, limit, pending: [0; 4] }
     }
 
-    pub fn push(&mut self, record: Record) {
+    pub fn push(&mut self, record: Record, log_time: Option<Timestamp>) {
         self.bytes += record.size();
         self.pending[record.topic as usize] += 1;
         self.waiting.push_back(record.sequence);
-        self.records.insert(record.sequence, record);
+        self.records.insert(record.sequence, Held { record, log_time });
     }
 
     /// The next record for the publisher.
     pub fn next(&self) -> Option<&Record> {
-        self.records.get(self.waiting.front()?)
+        self.records.get(self.waiting.front()?).map(|held| &held.record)
     }
 
     /// The publisher took [`next`](Outbox::next).
@@ -55,11 +63,11 @@ impl Outbox {
     }
 
     /// It has its final report.
-    pub fn settle(&mut self, sequence: u64) -> Option<Record> {
-        let record = self.records.remove(&sequence)?;
-        self.bytes -= record.size();
-        self.pending[record.topic as usize] -= 1;
-        Some(record)
+    pub fn settle(&mut self, sequence: u64) -> Option<Held> {
+        let held = self.records.remove(&sequence)?;
+        self.bytes -= held.record.size();
+        self.pending[held.record.topic as usize] -= 1;
+        Some(held)
     }
 
     pub fn is_full(&self) -> bool {
@@ -89,7 +97,7 @@ impl Outbox {
 
     /// When the oldest was numbered.
     pub fn oldest(&self) -> Option<Timestamp> {
-        self.records.first_key_value().map(|(_, record)| record.at)
+        self.records.first_key_value().map(|(_, held)| held.record.at)
     }
 }
 
@@ -112,7 +120,7 @@ mod tests {
     fn a_record_stays_until_it_is_settled() {
         let mut outbox = Outbox::new(700);
         for sequence in 1..=3 {
-            outbox.push(record(sequence));
+            outbox.push(record(sequence), None);
         }
         assert!(!outbox.is_full());
         for want in [1, 2, 3] {
@@ -122,10 +130,10 @@ mod tests {
         assert_eq!(outbox.next(), None);
         assert!(outbox.returned(2) && outbox.returned(1) && outbox.returned(2));
         assert_eq!(outbox.next().map(|r| r.sequence), Some(1), "in the order of numbers, each once");
-        outbox.push(record(4));
+        outbox.push(record(4), None);
         assert!(outbox.is_full());
-        assert_eq!(outbox.settle(3).map(|r| r.sequence), Some(3));
-        assert_eq!(outbox.settle(3), None);
+        assert_eq!(outbox.settle(3).map(|h| h.record.sequence), Some(3));
+        assert!(outbox.settle(3).is_none());
         assert!(!outbox.returned(3), "a settled record is not handed over again");
         assert_eq!((outbox.len(), outbox.pending(Topic::Match)), (3, 3));
         assert_eq!(outbox.oldest(), Some(Timestamp(1)));

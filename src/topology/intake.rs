@@ -1,0 +1,202 @@
+//! What stands behind a feed: sifts inline, and hands batches to the account without waiting.
+//!
+//! Everything between a connection and the account is bounded: [`Queue`] by batches and bytes. When it
+//! has no room, a live feed's findings are shed, with their indexes taken out of the receipts, and the
+//! receipts go on with a later batch; a recording waits instead.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+
+use super::account::Event;
+use crate::entry::Timestamp;
+use crate::feed::{Intake, Refusal};
+use crate::metrics::Metrics;
+use crate::record::Arrival;
+use crate::sieve::{Batch, Position, Scratch, Sieve, Source};
+
+/// Batches under way to the account: a quarter of a second of a thousand a second.
+pub const QUEUE_BATCHES: usize = 256;
+
+/// Bytes under way to the account.
+pub const QUEUE_BYTES: usize = 32 * 1024 * 1024;
+
+/// A batch goes after so many messages.
+const BATCH_MESSAGES: u64 = 1024;
+
+/// Receipts that could not go on are kept up to so many runs; beyond, their messages are shed too.
+const HELD_RUNS: usize = 65_536;
+
+/// How often a recording that waits for room looks whether it is to stop.
+const WAIT: Duration = Duration::from_millis(100);
+
+/// The bounded way to the account's thread.
+#[derive(Clone)]
+pub struct Queue {
+    events: Sender<Event>,
+    room: Arc<Room>,
+}
+
+#[derive(Default)]
+struct Room {
+    taken: Mutex<Taken>,
+    given: Condvar,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Taken {
+    batches: usize,
+    bytes: usize,
+}
+
+impl Queue {
+    pub fn new(events: Sender<Event>) -> Queue {
+        Queue { events, room: Arc::new(Room::default()) }
+    }
+
+    /// Hands a batch over, or gives it back when there is no room.
+    fn offer(&self, batch: Batch) -> Option<Batch> {
+        let size = batch.size();
+        {
+            let mut taken = self.room.taken.lock().unwrap_or_else(PoisonError::into_inner);
+            let fits = taken.batches < QUEUE_BATCHES && taken.bytes.saturating_add(size) <= QUEUE_BYTES;
+            // A batch that alone is over the bound goes when nothing else is under way.
+            if !fits && taken.batches > 0 {
+                return Some(batch);
+            }
+            taken.batches += 1;
+            taken.bytes += size;
+        }
+        // The account's thread lives as long as any feed.
+        let _ = self.events.send(Event::Batch { batch, size });
+        None
+    }
+
+    /// As [`offer`](Queue::offer), waiting for room until `stop`.
+    fn wait(&self, mut batch: Batch, stop: &AtomicBool) {
+        while let Some(back) = self.offer(batch) {
+            if stop.load(Relaxed) {
+                // The last one of a recording that is stopped: a bound that it may pass once.
+                return self.send(Event::Batch { batch: back, size: 0 });
+            }
+            batch = back;
+            let taken = self.room.taken.lock().unwrap_or_else(PoisonError::into_inner);
+            drop(self.room.given.wait_timeout(taken, WAIT));
+        }
+    }
+
+    /// The account has taken a batch of this size in.
+    pub fn give(&self, size: usize) {
+        let mut taken = self.room.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.batches = taken.batches.saturating_sub(1);
+        taken.bytes = taken.bytes.saturating_sub(size);
+        self.room.given.notify_all();
+    }
+
+    pub fn send(&self, event: Event) {
+        // Only a batch counts against the bound; other events are few.
+        let _ = self.events.send(event);
+    }
+}
+
+/// One feed's worker.
+pub struct Worker {
+    sieve: Arc<ArcSwap<Sieve>>,
+    queue: Queue,
+    metrics: Arc<Metrics>,
+    /// Index into the metrics' feeds.
+    feed: usize,
+    position: Position,
+    arrival: Arrival,
+    scratch: Scratch,
+    batch: Batch,
+    /// Messages of the batch that are already counted as in flight.
+    counted: u64,
+    /// A recording waits; `true` in it stops the waiting.
+    waits: Option<Arc<AtomicBool>>,
+}
+
+impl Worker {
+    /// `waits`: for a recording, the flag that stops it.
+    pub fn new(
+        name: &str,
+        feed: usize,
+        sieve: Arc<ArcSwap<Sieve>>,
+        queue: Queue,
+        metrics: Arc<Metrics>,
+        waits: Option<Arc<AtomicBool>>,
+    ) -> Worker {
+        let name: Arc<str> = name.into();
+        let position = Position { feed: name.clone(), live: waits.is_none() };
+        Worker {
+            sieve,
+            queue,
+            metrics,
+            feed,
+            arrival: Arrival { feed: name, received: Timestamp::default() },
+            scratch: Scratch::timed(uptime),
+            batch: Batch::new(position.clone()),
+            position,
+            counted: 0,
+            waits,
+        }
+    }
+}
+
+/// Time since some fixed moment: for differences.
+fn uptime() -> Duration {
+    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    START.get_or_init(Instant::now).elapsed()
+}
+
+impl Intake for Worker {
+    fn take(&mut self, message: &[u8], at: Timestamp) -> Result<(), Refusal> {
+        self.arrival.received = at;
+        let sieve = self.sieve.load();
+        let sifted =
+            sieve.sift(Source::Message(message), &self.arrival, &mut self.scratch, &mut self.batch);
+        drop(sieve);
+        if self.batch.tally.messages() - self.counted >= BATCH_MESSAGES {
+            self.rest(at);
+        }
+        sifted.map_err(|unfit| Refusal(unfit.to_string()))
+    }
+
+    fn rest(&mut self, _: Timestamp) {
+        if self.batch.is_empty() {
+            return;
+        }
+        let messages = self.batch.tally.messages();
+        self.metrics.in_flight(self.feed, messages - self.counted);
+        self.counted = messages;
+        let batch = std::mem::replace(&mut self.batch, Batch::new(self.position.clone()));
+        self.counted = 0;
+        if let Some(stop) = &self.waits {
+            return self.queue.wait(batch, stop);
+        }
+        if let Some(mut back) = self.queue.offer(batch) {
+            back.shed();
+            if back.receipts.runs().len() > HELD_RUNS {
+                back.shed_receipts();
+            }
+            self.counted = back.tally.messages();
+            self.batch = back;
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.rest(Timestamp::default());
+        // Without room even at the end: the messages were shed, and nothing counts them any more.
+        if !self.batch.is_empty() {
+            self.batch.shed_receipts();
+            let batch = std::mem::replace(&mut self.batch, Batch::new(self.position.clone()));
+            let size = 0;
+            self.queue.send(Event::Batch { batch, size });
+        }
+    }
+}

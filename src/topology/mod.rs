@@ -1,0 +1,510 @@
+//! Tasks, bounded queues, reload and the order of shutdown: how `certsieve run` hangs together.
+//!
+//! ```text
+//! feed ─ Worker (sieve, inline) ─ Queue ─ account's thread ─ publisher
+//!          each connection                 one, plain
+//! ```
+//!
+//! Each feed has a task (a recording: a thread) that sifts what it reads with the list of the moment,
+//! which is swapped under it. Shutdown goes with the stream: feeds stop and let go of their last batch,
+//! the account takes it in, the publisher flushes, within a deadline.
+
+mod account;
+mod intake;
+mod reload;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tracing::{error, info, warn};
+
+pub use account::Farewell;
+use account::{Desk, Event};
+use intake::{Queue, Worker};
+use reload::Looks;
+
+use crate::account::{Account, InMemory};
+use crate::clock;
+use crate::config::{self, Config, FeedConfig, Problems};
+use crate::feed::file::FileError;
+use crate::feed::{FeedMeter, certstream, file};
+use crate::http::{BindError, Check, Http, Ready};
+use crate::metrics::{CHECKS, Metrics};
+use crate::publish::{Publisher, Reports};
+use crate::record::value::HealthDetail;
+use crate::record::{Composer, Health, HealthKind};
+use crate::sieve::Sieve;
+use crate::watch::{Matcher, WatchList};
+
+/// Pending records in memory: some ten thousand.
+pub const OUTBOX_BYTES: usize = 64 * 1024 * 1024;
+
+/// What is left to deliver after a signal has so long; systemd and Kubernetes kill after 30 s or more.
+const FLUSH_WITHIN: Duration = Duration::from_secs(15);
+
+/// A record that waits longer makes the instance not ready.
+const BACKLOG_AFTER_MS: i64 = 60_000;
+
+/// Histograms are tidied so often.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// Makes the way out; called again when the configuration of Kafka changes.
+pub type MakePublisher = Box<dyn Fn(&Config, Reports) -> Result<Way, String> + Send + Sync>;
+
+/// A publisher and how its other end is doing.
+pub struct Way {
+    pub publisher: Box<dyn Publisher>,
+    pub standing: Standing,
+}
+
+/// How the publisher's other end is doing.
+pub type Standing = Box<dyn Fn() -> Stand + Send + Sync>;
+
+/// The checks `kafka` and `topics` of `/readyz`, with what is in the way.
+#[derive(Clone, Default, Debug)]
+pub struct Stand {
+    pub kafka: bool,
+    pub topics: bool,
+    pub reason: Option<String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Http(#[from] BindError),
+    #[error("{0}")]
+    Publisher(String),
+    #[error("the watch list cannot be compiled: {0}")]
+    WatchList(String),
+    #[error(transparent)]
+    Feed(#[from] FileError),
+}
+
+/// One running pipeline.
+pub struct Pipeline {
+    config: Config,
+    /// Reads configuration and list again; of a running program, its file and environment.
+    source: Option<Source>,
+    make: MakePublisher,
+    sieve: Arc<ArcSwap<Sieve>>,
+    metrics: Arc<Metrics>,
+    standing: Arc<Mutex<Standing>>,
+    queue: Queue,
+    events: Sender<Event>,
+    inbox: Option<Receiver<Event>>,
+    publisher: Option<Box<dyn Publisher>>,
+    feeds: HashMap<String, Running>,
+    list_version: String,
+    list_files: Vec<PathBuf>,
+}
+
+/// Where the configuration comes from, for a reload.
+pub struct Source {
+    pub path: PathBuf,
+    pub env: Vec<(String, String)>,
+}
+
+/// One feed's task.
+struct Running {
+    config: FeedConfig,
+    stop: watch::Sender<bool>,
+    stop_file: Arc<AtomicBool>,
+    task: JoinHandle<Result<(), FileError>>,
+    meter: Arc<FeedMeter>,
+}
+
+impl Pipeline {
+    pub fn new(
+        config: Config,
+        list: WatchList,
+        source: Option<Source>,
+        metrics: Arc<Metrics>,
+        make: MakePublisher,
+    ) -> Result<Pipeline, RunError> {
+        let list_files = list.sources.iter().map(PathBuf::from).collect();
+        let matcher = Matcher::new(list).map_err(|error| RunError::WatchList(error.to_string()))?;
+        let list_version = matcher.list().version.clone();
+        metrics.list_loaded(&matcher, false);
+        let (events, inbox) = channel();
+        let reports = events.clone();
+        // The account's thread outlives the publisher.
+        let reports: Reports = Box::new(move |report| drop(reports.send(Event::Report(report))));
+        let way = make(&config, reports).map_err(RunError::Publisher)?;
+        Ok(Pipeline {
+            config,
+            source,
+            make,
+            sieve: Arc::new(ArcSwap::from_pointee(Sieve::new(matcher))),
+            metrics,
+            standing: Arc::new(Mutex::new(way.standing)),
+            queue: Queue::new(events.clone()),
+            events,
+            inbox: Some(inbox),
+            publisher: Some(way.publisher),
+            feeds: HashMap::new(),
+            list_version,
+            list_files,
+        })
+    }
+
+    /// Runs until `shutdown`, or until every feed is a recording that has ended. `listening` hears of the
+    /// address of `[http]`.
+    pub async fn run(
+        mut self,
+        shutdown: impl Future<Output = ()>,
+        mut reload: impl AsyncReload,
+        listening: impl FnOnce(std::net::SocketAddr),
+    ) -> Result<Farewell, RunError> {
+        let (stop, stopped) = watch::channel(false);
+        let http = match &self.config.http {
+            Some(http) => {
+                let http = Http::bind(&http.listen).await?;
+                listening(http.address());
+                let readiness = self.readiness();
+                Some(tokio::spawn(http.serve(self.metrics.clone(), readiness, stopped.clone())))
+            }
+            None => None,
+        };
+        let desk = self.start_desk();
+        self.say(HealthKind::Started, "certsieve starts".to_owned());
+        for feed in self.config.feeds.clone() {
+            self.start_feed(feed);
+        }
+        let ended = self.work(shutdown, &mut reload).await;
+        let failed = self.stop_feeds().await;
+        let within = ended.then_some(()).map_or(Some(FLUSH_WITHIN), |()| None);
+        self.queue.send(Event::Finish { within });
+        let farewell = desk.await.unwrap_or(Farewell { undelivered: 0, ended: None });
+        stop.send_replace(true);
+        if let Some(http) = http {
+            http.abort();
+        }
+        match failed {
+            Some(error) => Err(error.into()),
+            None => Ok(farewell),
+        }
+    }
+
+    /// Until there is a reason to stop. True when every recording has ended.
+    async fn work(&mut self, shutdown: impl Future<Output = ()>, reload: &mut impl AsyncReload) -> bool {
+        let mut shutdown = std::pin::pin!(shutdown);
+        let mut upkeep = tokio::time::interval(UPKEEP_EVERY);
+        let mut look = tokio::time::interval(reload::LOOK_EVERY);
+        let mut looks = self.looks();
+        let mut connected = HashMap::new();
+        loop {
+            let asked = tokio::select! {
+                () = &mut shutdown => return false,
+                () = reload.asked() => true,
+                _ = look.tick() => {
+                    self.watch_feeds(&mut connected);
+                    if self.all_ended() {
+                        return true;
+                    }
+                    false
+                }
+                _ = upkeep.tick() => {
+                    self.metrics.upkeep();
+                    continue;
+                }
+            };
+            let now = looks.again();
+            if asked || now != looks {
+                looks = now;
+                self.reload().await;
+                looks = self.looks_after(looks);
+            }
+        }
+    }
+
+    fn all_ended(&self) -> bool {
+        let recordings = self.feeds.values().all(|feed| matches!(feed.config, FeedConfig::File(_)));
+        recordings && self.feeds.values().all(|feed| feed.task.is_finished())
+    }
+
+    fn looks(&self) -> Looks {
+        let source = self.source.iter().map(|source| source.path.as_path());
+        let lists = self.config.watchlists.iter().map(PathBuf::as_path);
+        Looks::of(source.chain(lists).chain(self.list_files.iter().map(PathBuf::as_path)))
+    }
+
+    /// The looks of the files that count now; of those that were known, as they were before the reload,
+    /// so that a change meanwhile is noticed.
+    fn looks_after(&self, before: Looks) -> Looks {
+        let now = self.looks();
+        if now == before { before } else { now }
+    }
+
+    fn start_desk(&mut self) -> JoinHandle<Farewell> {
+        let composer = Composer::new(&self.config.instance, &self.prefix());
+        let (Some(inbox), Some(publisher)) = (self.inbox.take(), self.publisher.take()) else {
+            return tokio::spawn(async { Farewell { undelivered: 0, ended: None } });
+        };
+        let desk = Desk {
+            account: Account::new(composer, OUTBOX_BYTES, &self.list_version),
+            publisher,
+            journal: Box::new(InMemory),
+            metrics: self.metrics.clone(),
+            queue: self.queue.clone(),
+        };
+        tokio::task::spawn_blocking(move || desk.run(inbox))
+    }
+
+    fn prefix(&self) -> String {
+        self.config.kafka.as_ref().map_or("certsieve", |kafka| &kafka.topic_prefix).to_owned()
+    }
+
+    fn start_feed(&mut self, config: FeedConfig) {
+        let silence = match &config {
+            FeedConfig::Certstream(feed) => Some(feed.silence_after),
+            FeedConfig::File(_) => None,
+        };
+        let meter = Arc::new(FeedMeter::new(config.name(), silence));
+        let index = self.metrics.feed(meter.clone());
+        let (stop, stopped) = watch::channel(false);
+        let stop_file = Arc::new(AtomicBool::new(false));
+        let waits = matches!(config, FeedConfig::File(_)).then(|| stop_file.clone());
+        let worker = Worker::new(
+            config.name(),
+            index,
+            self.sieve.clone(),
+            self.queue.clone(),
+            self.metrics.clone(),
+            waits,
+        );
+        let task = match config.clone() {
+            FeedConfig::Certstream(feed) => {
+                let meter = meter.clone();
+                tokio::spawn(async move {
+                    certstream::run(feed, certstream::Timing::default(), worker, meter, stopped).await;
+                    Ok(())
+                })
+            }
+            FeedConfig::File(feed) => {
+                let (meter, stop) = (meter.clone(), stop_file.clone());
+                tokio::task::spawn_blocking(move || file::run(feed, worker, meter, stop))
+            }
+        };
+        self.feeds.insert(config.name().to_owned(), Running { config, stop, stop_file, task, meter });
+    }
+
+    /// Says on the health topic when a live feed came up or went down.
+    fn watch_feeds(&self, connected: &mut HashMap<String, bool>) {
+        for (name, feed) in &self.feeds {
+            if matches!(feed.config, FeedConfig::File(_)) {
+                continue;
+            }
+            let up = feed.meter.connected();
+            if connected.insert(name.clone(), up).unwrap_or(false) == up {
+                continue;
+            }
+            let (kind, message) = match up {
+                true => (HealthKind::FeedUp, format!("feed {name} is connected")),
+                false => (HealthKind::FeedDown, format!("feed {name} is not connected")),
+            };
+            let detail = HealthDetail { feed: Some(name.clone()), ..HealthDetail::default() };
+            self.queue.send(Event::Say(Health { kind, message, detail }));
+        }
+    }
+
+    /// Stops every feed and waits for its last batch. The first error of a recording is returned.
+    async fn stop_feeds(&mut self) -> Option<FileError> {
+        for feed in self.feeds.values() {
+            feed.stop.send_replace(true);
+            feed.stop_file.store(true, Relaxed);
+        }
+        let mut failed = None;
+        for (name, feed) in self.feeds.drain() {
+            // Standard input may never give another byte; its thread ends with the process.
+            if let Ok(Ok(Err(error))) = tokio::time::timeout(Duration::from_secs(5), feed.task).await {
+                error!(feed = name, "the recording cannot be read: {error}");
+                failed = failed.or(Some(error));
+            }
+        }
+        failed
+    }
+
+    fn say(&self, kind: HealthKind, message: String) {
+        self.queue.send(Event::Say(Health { kind, message, detail: HealthDetail::default() }));
+    }
+
+    /// Reads configuration and list again. What is wrong is refused whole, and the old goes on.
+    async fn reload(&mut self) {
+        let Some(source) = &self.source else { return };
+        let (path, env) = (source.path.clone(), source.env.clone());
+        let read = tokio::task::spawn_blocking(move || {
+            let (config, list) = config::Config::load_with_watchlists(&path, env.into_iter())?;
+            Ok::<_, Problems>((config, list.sources.clone(), Matcher::new(list)))
+        })
+        .await;
+        let (config, files, matcher) = match read {
+            Ok(Ok((config, files, Ok(matcher)))) => (config, files, matcher),
+            Ok(Ok((_, _, Err(error)))) => return self.refuse(&error.to_string()),
+            Ok(Err(problems)) => return self.refuse(&problems.render(false)),
+            Err(error) => return self.refuse(&error.to_string()),
+        };
+        self.list_files = files.into_iter().map(PathBuf::from).collect();
+        self.take_list(matcher);
+        self.take_config(config).await;
+    }
+
+    fn refuse(&self, why: &str) {
+        error!("the changed configuration or watch list is refused, the old one goes on:\n{why}");
+        self.metrics.list_refused();
+        let first = why.lines().next().unwrap_or_default();
+        self.say(HealthKind::WatchlistRefused, format!("refused, the old one goes on: {first}"));
+    }
+
+    fn take_list(&mut self, matcher: Matcher) {
+        if matcher.list().version == self.list_version {
+            return;
+        }
+        self.list_version.clone_from(&matcher.list().version);
+        let (assets, version) = (matcher.list().assets.len(), matcher.list().version.clone());
+        self.metrics.list_loaded(&matcher, true);
+        self.sieve.store(Arc::new(Sieve::new(matcher)));
+        let message = format!("watch list {version} judges from now on, {assets} assets");
+        info!("{message}");
+        self.queue.send(Event::ListChanged { version, message });
+    }
+
+    async fn take_config(&mut self, config: Config) {
+        if config.instance != self.config.instance || config.http != self.config.http {
+            warn!("`instance` and `[http]` change with the next start only");
+        }
+        if config.state_dir != self.config.state_dir {
+            warn!("`state_dir` changes with the next start only");
+        }
+        if config.kafka != self.config.kafka {
+            self.take_kafka(&config);
+        }
+        let wanted: HashMap<&str, &FeedConfig> = config.feeds.iter().map(|f| (f.name(), f)).collect();
+        let gone: Vec<String> = self
+            .feeds
+            .iter()
+            .filter(|(name, feed)| wanted.get(name.as_str()) != Some(&&feed.config))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in gone {
+            if let Some(feed) = self.feeds.remove(&name) {
+                info!(feed = name, "the feed stops: its configuration changed");
+                feed.stop.send_replace(true);
+                feed.stop_file.store(true, Relaxed);
+                let _ = tokio::time::timeout(Duration::from_secs(5), feed.task).await;
+            }
+        }
+        for feed in &config.feeds {
+            if !self.feeds.contains_key(feed.name()) {
+                info!(feed = feed.name(), "the feed starts: its configuration is new");
+                self.start_feed(feed.clone());
+            }
+        }
+        let kept = (self.config.instance.clone(), self.config.http.clone(), self.config.state_dir.clone());
+        self.config = Config { instance: kept.0, http: kept.1, state_dir: kept.2, ..config };
+    }
+
+    fn take_kafka(&mut self, config: &Config) {
+        let prefix = |config: &Config| config.kafka.as_ref().map(|kafka| kafka.topic_prefix.clone());
+        if prefix(config) != prefix(&self.config) {
+            warn!("`[kafka] topic_prefix` changes with the next start only, and so do the settings beside it");
+            return;
+        }
+        let events = self.events.clone();
+        let reports: Reports = Box::new(move |report| drop(events.send(Event::Report(report))));
+        match (self.make)(config, reports) {
+            Ok(way) => {
+                *self.standing.lock().unwrap_or_else(PoisonError::into_inner) = way.standing;
+                self.queue.send(Event::Publisher(way.publisher));
+            }
+            Err(error) => self.refuse(&error),
+        }
+    }
+
+    /// The checks of `/readyz`.
+    fn readiness(&self) -> Arc<dyn Fn() -> Ready + Send + Sync> {
+        let (metrics, standing) = (self.metrics.clone(), self.standing.clone());
+        Arc::new(move || readiness(&metrics, &standing))
+    }
+}
+
+fn readiness(metrics: &Metrics, standing: &Mutex<Standing>) -> Ready {
+    let now = clock::now();
+    let feeds = metrics.feeds();
+    let live = feeds.iter().any(|feed| feed.is_live(now));
+    let feed_reason = (!live).then(|| {
+        let refused = feeds.iter().find_map(|feed| Some(format!("{}: {}", feed.name(), feed.refused()?)));
+        refused.unwrap_or_else(|| "no feed gave a message within its silence_after".to_owned())
+    });
+    let stand = standing.lock().unwrap_or_else(PoisonError::into_inner)();
+    let oldest = metrics.oldest_pending();
+    let backlog = oldest.is_none_or(|oldest| now.millis_since(oldest) < BACKLOG_AFTER_MS);
+    let kafka_reason = (!stand.kafka).then(|| {
+        stand.reason.clone().unwrap_or_else(|| "Kafka has not answered in the last 60 s".to_owned())
+    });
+    let topics_reason =
+        (!stand.topics).then(|| stand.reason.clone().unwrap_or_else(|| "not all topics are there".to_owned()));
+    let backlog_reason = (!backlog).then(|| "the oldest pending record is older than 60 s".to_owned());
+    let reasons = [None, None, feed_reason, kafka_reason, topics_reason, backlog_reason];
+    let mut checks = CHECKS.map(|check| Check { check, ready: true, reason: None });
+    for (check, reason) in checks.iter_mut().zip(reasons) {
+        check.ready = reason.is_none();
+        check.reason = reason;
+    }
+    Ready { ready: checks.iter().all(|check| check.ready), checks }
+}
+
+/// A request to read configuration and list again: SIGHUP.
+pub trait AsyncReload {
+    fn asked(&mut self) -> impl Future<Output = ()>;
+}
+
+/// No such request ever comes; files are looked at all the same.
+pub struct Never;
+
+impl AsyncReload for Never {
+    async fn asked(&mut self) {
+        std::future::pending().await
+    }
+}
+
+#[cfg(unix)]
+impl AsyncReload for tokio::signal::unix::Signal {
+    async fn asked(&mut self) {
+        if self.recv().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Locks a state directory for this process. The lock goes with the process, however it ends.
+pub fn lock(state_dir: &Path) -> Result<std::fs::File, LockError> {
+    let failed = |source| LockError::Io { dir: state_dir.to_owned(), source };
+    std::fs::create_dir_all(state_dir).map_err(failed)?;
+    let path = state_dir.join("lock");
+    let file = std::fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(LockError::Taken(state_dir.to_owned())),
+        Err(std::fs::TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    #[error("state_dir {} is in use by another certsieve: give each instance its own", .0.display())]
+    Taken(PathBuf),
+    #[error("state_dir {} cannot be used: {source}", dir.display())]
+    Io { dir: PathBuf, source: std::io::Error },
+}
