@@ -339,7 +339,7 @@ mod tests {
             text,
             &[(0..3, "key"), (6..15, "value"), (28..37, "element"), (39..42, "table")],
             "error: key\n --> f.toml:1:1\n  |\n1 | key = …\n  | ^^^\n\nerror: value\n --> f.toml:1:7\n  |\n1 | key = …\n  |       ^\n\n\
-             error: element\n --> f.toml:2:3\n\nerror: table\n --> f.toml:3:1\n  |\n3 | [a]\n  | ^^^\n\n4 problems",
+             error: element\n--> f.toml:2:3\n\nerror: table\n --> f.toml:3:1\n  |\n3 | [a]\n  | ^^^\n\n4 problems",
         );
     }
 
