@@ -57,7 +57,13 @@ pub fn all(
     environment: &Environment,
 ) -> Vec<FeedConfig> {
     let mut feeds: Vec<FeedConfig> = Vec::new();
-    for (index, table) in keys.tables(report, "feed", FEED).into_iter().enumerate() {
+    let tables = keys.tables(report, "feed", FEED);
+    let written = keys.value("feed").map(|feeds| feeds.get_ref());
+    if written.is_none_or(|feeds| feeds.as_array().is_some_and(|feeds| feeds.is_empty())) {
+        let hint = "write [[feed]] with kind = \"certstream\" and its url below it";
+        report.missing(keys.place_of("feed"), "no feed", hint);
+    }
+    for (index, table) in tables.into_iter().enumerate() {
         let place = table.place();
         if index == MAX_FEEDS {
             report.add(place, format!("more than {MAX_FEEDS} feeds"), "run a second instance for the others");
@@ -316,10 +322,11 @@ fn from_source(
 ) -> Option<Secret> {
     let from_file = source.text(report, "file");
     let from_variable = source.text(report, "env");
-    let (has_file, has_variable) = (source.has("file"), source.has("env"));
+    // What else stands there is named as unknown.
+    let one = source.entries().count() == 1;
     source.finish(report, &[], &[]);
-    if has_file == has_variable {
-        report.add(place, format!("{key} has no one source"), "write either file or env");
+    if !one {
+        report.add(place, format!("{key} has not one source"), "write either file or env");
         return None;
     }
     if let Some(named) = from_file {

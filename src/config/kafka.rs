@@ -103,7 +103,7 @@ fn brokers(keys: &mut Keys<'_, '_>, report: &mut Report<'_>) -> String {
             }
         }
     });
-    if !given {
+    if given.is_none() {
         report.missing(keys.place(), "[kafka] without brokers", "write brokers = \"127.0.0.1:9092\"");
     }
     brokers.join(",")
@@ -158,7 +158,7 @@ fn password(file: &Path, keys: &mut Keys<'_, '_>, report: &mut Report<'_>) -> Op
             "set it, or remove it",
         );
     }
-    let named = keys.text(report, "password_file")?;
+    let Some(named) = keys.text(report, "password_file") else { return direct };
     if keys.has("password") {
         report.add(named.span(), "password_file beside a password", "keep one of them");
     }
@@ -170,7 +170,6 @@ fn password(file: &Path, keys: &mut Keys<'_, '_>, report: &mut Report<'_>) -> Op
             None
         }
     }
-    .or(direct)
 }
 
 fn properties(file: &Path, table: &Keys<'_, '_>, report: &mut Report<'_>) -> BTreeMap<String, Secret> {
