@@ -27,7 +27,7 @@ pub fn parse<'t>(report: &mut Report<'t>) -> Spanned<DeTable<'t>> {
     table
 }
 
-/// The keys of one table, each asked for at most once.
+/// The keys of one table.
 pub struct Keys<'d, 't> {
     table: &'d DeTable<'t>,
     place: Range<usize>,
@@ -60,7 +60,9 @@ impl<'d, 't> Keys<'d, 't> {
     }
 
     pub fn value(&mut self, key: &'static str) -> Option<&'d Spanned<DeValue<'t>>> {
-        self.asked.push(key);
+        if !self.asked.contains(&key) {
+            self.asked.push(key);
+        }
         self.table.get(key)
     }
 
@@ -116,14 +118,16 @@ impl<'d, 't> Keys<'d, 't> {
         number.map(|number| Spanned::new(value.span(), number))
     }
 
-    /// Text, or a list of texts; each is handed over with its place. True where the key stands.
+    /// Text, or a list of texts; each is handed over with its place. Returns how many stand there, those
+    /// of a wrong type included; `None` without the key.
     pub fn each_text(
         &mut self,
         report: &mut Report<'_>,
         key: &'static str,
         mut take: impl FnMut(&mut Report<'_>, &'d str, Range<usize>),
-    ) -> bool {
-        let Some(value) = self.value(key) else { return false };
+    ) -> Option<usize> {
+        let value = self.value(key)?;
+        let count = value.get_ref().as_array().map_or(1, |list| list.len());
         match value.get_ref() {
             DeValue::String(text) if report.is_variable(&value.span()) => {
                 text.split(',').for_each(|part| take(report, part.trim(), value.span()));
@@ -139,7 +143,7 @@ impl<'d, 't> Keys<'d, 't> {
             }
             other => wrong_type(report, value.span(), key, "text or a list of texts", other),
         }
-        true
+        Some(count)
     }
 
     /// A table of its own.

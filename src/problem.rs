@@ -168,7 +168,10 @@ pub struct Report<'t> {
     variables: Vec<String>,
     found: Vec<(usize, Problem)>,
     left_out: usize,
+    /// Lines that are no TOML.
     unreadable: Vec<Range<usize>>,
+    /// Whether something may stand there that was not read.
+    incomplete: bool,
 }
 
 impl<'t> Report<'t> {
@@ -182,6 +185,7 @@ impl<'t> Report<'t> {
             found: Vec::new(),
             left_out: 0,
             unreadable: Vec::new(),
+            incomplete: false,
         }
     }
 
@@ -218,9 +222,14 @@ impl<'t> Report<'t> {
         self.keep(place, message.into(), hint.into(), true);
     }
 
-    /// Notes that a key is missing, unless it may stand on a line that could not be read.
+    /// Says that the text is not all there: from now on nothing is noted as missing.
+    pub fn incomplete(&mut self) {
+        self.incomplete = true;
+    }
+
+    /// Notes that a key is missing, unless it may stand where the text could not be read.
     pub fn missing(&mut self, place: Range<usize>, message: impl Into<String>, hint: impl Into<String>) {
-        if self.unreadable.is_empty() {
+        if !self.incomplete {
             self.add(place, message, hint);
         }
     }
@@ -228,6 +237,7 @@ impl<'t> Report<'t> {
     /// Notes that the text is no TOML here. A private line is not shown: nobody knows what on it is a
     /// value.
     pub fn syntax(&mut self, place: Range<usize>, message: impl Into<String>) {
+        self.incomplete();
         let line = line_around(self.text, place.start);
         if self.unreadable.contains(&line) {
             return;
@@ -339,7 +349,7 @@ mod tests {
             text,
             &[(0..3, "key"), (6..15, "value"), (28..37, "element"), (39..42, "table")],
             "error: key\n --> f.toml:1:1\n  |\n1 | key = …\n  | ^^^\n\nerror: value\n --> f.toml:1:7\n  |\n1 | key = …\n  |       ^\n\n\
-             error: element\n --> f.toml:2:3\n\nerror: table\n --> f.toml:3:1\n  |\n3 | [a]\n  | ^^^\n\n4 problems",
+             error: element\n--> f.toml:2:3\n\nerror: table\n --> f.toml:3:1\n  |\n3 | [a]\n  | ^^^\n\n4 problems",
         );
     }
 

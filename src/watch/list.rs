@@ -558,14 +558,12 @@ fn expectation(report: &mut Report<'_>, mut keys: Keys<'_, '_>) -> Expectation {
 
 fn expected(report: &mut Report<'_>, keys: &mut Keys<'_, '_>, key: &'static str) -> Vec<String> {
     let mut values = Vec::new();
-    let mut count = 0;
-    let given = keys.each_text(report, key, |report, text, place| {
-        count += 1;
+    let count = keys.each_text(report, key, |report, text, place| {
         if checked(report, key, text, place, MAX_EXPECTED) {
             values.push(text.to_owned());
         }
     });
-    if given && count == 0 {
+    if count == Some(0) {
         report.add(
             keys.place_of(key),
             format!("{key} is an empty list"),
@@ -647,5 +645,370 @@ struct Hex<'a>(&'a [u8]);
 impl fmt::Display for Hex<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::Matcher;
+
+    fn no_files(_: &str) -> Result<Bulk, String> {
+        Err("there is no such file".to_owned())
+    }
+
+    fn parse(text: &str) -> Result<WatchList, Problems> {
+        WatchList::parse("dir/watchlist.toml", text.as_bytes(), &mut no_files)
+    }
+
+    /// Asserts the line, message and hint of every mistake, in order.
+    fn check(text: &str, expected: &[(usize, &str, &str)]) {
+        let problems = match parse(text) {
+            Ok(_) => panic!("no problem in {text}"),
+            Err(problems) => problems,
+        };
+        let found: Vec<_> = problems
+            .iter()
+            .map(|problem| (problem.line.unwrap_or(0), problem.message.as_str(), problem.hint.as_str()))
+            .collect();
+        assert_eq!(found, expected, "\n{problems}");
+    }
+
+    /// Reads one bulk list and asserts the patterns, `=` before those that are exact.
+    fn check_bulk(key: &str, bytes: &[u8], expected: &[&str]) {
+        let text = format!("[[asset]]\nid = 'a'\npolicy = 'observe'\n{key} = 'bulk.txt'\n");
+        let mut load = |path: &str| {
+            assert_eq!(path, "bulk.txt");
+            Ok(Bulk { file: "dir/bulk.txt".to_owned(), bytes: bytes.to_vec() })
+        };
+        let list = WatchList::parse("watchlist.toml", text.as_bytes(), &mut load).unwrap();
+        let domains = Matcher::new(list).unwrap().domains;
+        let mut patterns: Vec<_> = (0..domains.entries().len())
+            .map(|index| {
+                format!("{}{}", if domains.entries()[index].exact { "=" } else { "" }, domains.name(index))
+            })
+            .collect();
+        patterns.sort();
+        assert_eq!(patterns, expected);
+    }
+
+    const WHOLE: &str = r#"
+[[asset]]
+id = "resolver"
+networks = ["1.1.1.1/32", "1.0.0.1", "2606:4700:4700::/48"]
+policy = "expect"
+severity = "critical"
+labels = { team = "dns-oncall" }
+reference = "https://runbooks.example.net/ct"
+[[asset.expect]]
+issuer_organization = "DigiCert Inc"
+issuer_key_id = "7F:3C:1D"
+[[asset.expect]]
+issuer_common_name = ["R10", "R11"]
+
+[[asset]]
+id = "range"
+networks = "1.1.1.0/24"
+except = ["1.1.1.1/32", "*.cdn.example.com"]
+policy = "never-issue"
+
+[[asset]]
+id = "shop"
+domains = ["example.com"]
+exact = ["login.example.net"]
+keywords = ["examplebank"]
+keyword_severity = "low"
+policy = "observe"
+"#;
+
+    #[test]
+    fn a_list_is_read_whole() {
+        let list = parse(WHOLE).unwrap();
+        assert_eq!(list.ruleset, "watchlist.toml");
+        let expected = ring::digest::digest(&ring::digest::SHA256, WHOLE.as_bytes());
+        assert_eq!(list.version, format!("sha256:{}", Hex(&expected.as_ref()[..4])));
+        let resolver = &list.assets[0];
+        assert_eq!((resolver.policy, resolver.severity), (Policy::Expect, Some(Severity::Critical)));
+        assert_eq!(resolver.labels["team"], "dns-oncall");
+        assert_eq!(resolver.reference.as_deref(), Some("https://runbooks.example.net/ct"));
+        assert_eq!(resolver.expect[0].issuer_organization, ["DigiCert Inc"]);
+        assert_eq!(resolver.expect[0].issuer_key_id, ["7f3c1d"]);
+        assert_eq!(resolver.expect[1].issuer_common_name, ["R10", "R11"]);
+        assert_eq!(
+            (list.assets[1].policy, list.assets[1].severity),
+            (Policy::NeverIssue, Some(Severity::Critical))
+        );
+        assert_eq!((list.assets[2].policy, list.assets[2].severity), (Policy::Observe, None));
+        assert_eq!(list.assets[2].keyword_severity, Some(Severity::Low));
+        let counts = Matcher::new(list).unwrap().counts();
+        assert_eq!((counts.domain, counts.exact, counts.network, counts.keyword), (1, 1, 4, 1));
+    }
+
+    #[test]
+    fn ten_mistakes_are_ten_reports() {
+        check(
+            r#"[[asset]]
+id = "a"
+domains = ["example.com", "https://example.org/", "co.uk"]
+networks = ["1.1.1.1/24"]
+polcy = "observe"
+
+[[asset]]
+id = "a"
+policy = "expect"
+severity = "hihg"
+require = "key"
+[[asset.expect]]
+issuer_key_id = "xyz"
+ca_owner = "Somebody"
+"#,
+            &[
+                (
+                    1,
+                    "an asset without policy",
+                    "there is no default: write policy = \"never-issue\", \"expect\" or \"observe\"",
+                ),
+                (
+                    3,
+                    "`https://example.org/` is a URL, not a name",
+                    "write the host name alone, such as \"example.com\"",
+                ),
+                (
+                    3,
+                    "`co.uk` is a public suffix, under which strangers own names",
+                    "write the names under it that are yours",
+                ),
+                (
+                    4,
+                    "`1.1.1.1/24` has host bits set",
+                    "write \"1.1.1.0/24\" for the network, or \"1.1.1.1\" for the one address",
+                ),
+                (5, "unknown key `polcy` in [[asset]]", "did you mean `policy`?"),
+                (
+                    7,
+                    "an asset that watches nothing",
+                    "give it domains, exact, domains_file, certspotter_file, networks or keywords",
+                ),
+                (
+                    8,
+                    "asset id `a` is used already at dir/watchlist.toml:1",
+                    "ids are unique over all files of a watch list",
+                ),
+                (10, "severity `hihg` is unknown", "did you mean \"high\"?"),
+                (
+                    11,
+                    "this version does not implement `require` in [[asset]]",
+                    "remove it: a key that is not obeyed is never ignored",
+                ),
+                (
+                    13,
+                    "issuer_key_id is not 1 to 64 bytes of hex",
+                    "write the authority key id as pairs of hex digits, with or without colons",
+                ),
+                (
+                    14,
+                    "this version does not implement `ca_owner` in [[asset.expect]]",
+                    "remove it: a key that is not obeyed is never ignored",
+                ),
+            ],
+        );
+    }
+
+    #[test]
+    fn every_mistake_is_named() {
+        let asset = "[[asset]]\nid = 'a'\npolicy = 'observe'\ndomains = 'example.com'\n";
+        for (text, line, message) in [
+            ("", 0, "the watch list has no asset"),
+            ("[asset]\nid = 'a'\n", 1, "asset is a list of tables, not a table"),
+            ("asset = [1]\n", 1, "asset is a list of tables, not a whole number"),
+            ("[[assets]]\n", 1, "unknown key `assets` in a watch list"),
+            (
+                &format!("{asset}[[asset]]\npolicy = 'observe'\nexact = 'www.example.com'\n"),
+                5,
+                "an asset without id",
+            ),
+            (&format!("{asset}severity = 5\n"), 5, "severity is a whole number"),
+            (&format!("{asset}labels = {{ 'a.b' = 'x' }}\n"), 5, "label `a.b` has a dot in its name"),
+            (&format!("{asset}labels = {{ a = 1 }}\n"), 5, "label `a` is a whole number"),
+            (&format!("{asset}reference = ''\n"), 5, "reference is empty"),
+            (&format!("{asset}keywords = ['ab']\n"), 5, "keyword `ab` has fewer than 3 characters"),
+            (&format!("{asset}keywords = ['abc', 3]\n"), 5, "keywords is a whole number"),
+            (&format!("{asset}except = ['com']\n"), 5, "`com` is a single label"),
+            (&format!("{asset}except = ['1.1.1.1/8']\n"), 5, "`1.1.1.1/8` has host bits set"),
+            (
+                &format!("{asset}issuer_organization = 'x'\n"),
+                5,
+                "`issuer_organization` is no key of [[asset]]",
+            ),
+            (
+                &format!("{asset}alert_cap = 5\n"),
+                5,
+                "this version does not implement `alert_cap` in [[asset]]",
+            ),
+            (
+                &format!("{asset}domains_file = 'no.txt'\n"),
+                5,
+                "domains_file `no.txt` cannot be read: there is no such file",
+            ),
+            (&format!("{asset}[[asset.expect]]\n"), 5, "an [[asset.expect]] that expects nothing"),
+            (
+                &format!("{asset}[[asset.expect]]\nissuer_organization = []\n"),
+                6,
+                "issuer_organization is an empty list",
+            ),
+            (
+                &format!("{asset}[[asset.expect]]\nissuer_organization = ' '\n"),
+                6,
+                "issuer_organization is empty",
+            ),
+            (
+                &format!("{asset}[[asset.expect]]\npolicy = 'expect'\nissuer_common_name = 'x'\n"),
+                6,
+                "`policy` is no key of [[asset.expect]]",
+            ),
+            ("[[asset]]\nid = '-'\npolicy = 'observe'\nexact = 'a.example'\n", 2, "asset id `-` is reserved"),
+            ("[[asset]]\nid = ''\npolicy = 'observe'\nexact = 'a.example'\n", 2, "id is empty"),
+            (
+                "[[asset]]\nid = \"a\\nb\"\npolicy = 'observe'\nexact = 'a.example'\n",
+                2,
+                "id has a control character in it",
+            ),
+            (
+                "[[asset]]\nid = 'a'\npolicy = 'expect'\nexact = 'a.example'\n",
+                3,
+                "policy expect without an expectation",
+            ),
+            (
+                "[[asset]]\nid = 'a'\npolicy = 'expected'\nexact = 'a.example'\n",
+                3,
+                "policy `expected` is unknown",
+            ),
+            ("[[asset]]\nid = 'a'\npolicy = 'observe'\nexact = []\n", 1, "an asset that watches nothing"),
+            (
+                "[[asset]]\nid = 'a'\nid = 'b'\npolicy = 'observe'\nexact = 'a.example'\n",
+                3,
+                "this is no TOML: duplicate key",
+            ),
+            (
+                "[[asset]]\nid = 'a\npolicy = 'observe'\nexact = 'a.example'\n",
+                2,
+                "this is no TOML: invalid literal string, expected `'`",
+            ),
+        ] {
+            let problems = parse(text).map(|_| ()).unwrap_err();
+            let found: Vec<_> = problems
+                .iter()
+                .map(|problem| (problem.line.unwrap_or(0), problem.message.as_str()))
+                .collect();
+            assert_eq!(found, [(line, message)], "{text}");
+            assert!(problems.iter().all(|problem| !problem.hint.is_empty()), "{text}");
+        }
+        let long =
+            format!("[[asset]]\nid = '{}'\npolicy = 'observe'\nexact = 'a.example'\n", "x".repeat(201));
+        check(&long, &[(2, "id has 201 bytes", "it may have at most 200")]);
+    }
+
+    #[test]
+    fn mistakes_of_syntax_hide_no_others() {
+        let hint = "text stands in quotes, a list in [ ], a table's name on a line of its own";
+        check(
+            "[[asset]]\nid = 'a\npolicy = 'observe'\nexact = 'a..example'\nseverity = high\n",
+            &[
+                (2, "this is no TOML: invalid literal string, expected `'`", hint),
+                (
+                    4,
+                    "`a..example` is no domain name",
+                    "labels have 1 to 63 letters, digits, hyphens or underscores, or are valid international ones",
+                ),
+                (5, "this is no TOML: string values must be quoted, expected literal string", hint),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_bulk_list_is_read_line_by_line() {
+        let expected = ["a.example", "b.example", "c.example", "xn--bcher-kva.example"];
+        check_bulk(
+            "domains_file",
+            "\u{feff}# customers\r\na.example\r\n  B.example.  # since May\r\n\r\n.c.example\n*.c.example\nbücher.example\na.example"
+                .as_bytes(),
+            &expected,
+        );
+        check_bulk("certspotter_file", b".a.example\nwww.b.example\n", &["=www.b.example", "a.example"]);
+    }
+
+    #[test]
+    fn mistakes_of_a_bulk_list_have_its_lines() {
+        let text = "[[asset]]\nid = 'a'\npolicy = 'observe'\ndomains_file = 'd'\ncertspotter_file = 'c'\n";
+        let mut load = |path: &str| {
+            let bytes: &[u8] = if path == "d" {
+                b"a.example\nhttp://b.example\n\n com\n"
+            } else {
+                b".\nx.example valid_at:2020-01-01\n"
+            };
+            Ok(Bulk { file: path.to_owned(), bytes: bytes.to_vec() })
+        };
+        let problems = WatchList::parse("w", text.as_bytes(), &mut load).map(|_| ()).unwrap_err();
+        let found: Vec<_> = problems
+            .iter()
+            .map(|problem| {
+                format!(
+                    "{}:{}:{} {}",
+                    problem.file,
+                    problem.line.unwrap(),
+                    problem.column.unwrap(),
+                    problem.message
+                )
+            })
+            .collect();
+        assert_eq!(
+            found,
+            [
+                "d:2:1 `http://b.example` is a URL, not a name",
+                "d:4:2 `com` is a single label",
+                "c:1:1 `.` watches every name of the world",
+                "c:2:1 `x.example valid_at:2020-01-01` has a port",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_list_of_mistakes_is_cut_and_counted() {
+        let bytes = "com\n".repeat(5_000);
+        let mut load = |_: &str| Ok(Bulk { file: "bulk".to_owned(), bytes: bytes.clone().into_bytes() });
+        let text = "[[asset]]\nid = 'a'\npolicy = 'observe'\ndomains_file = 'd'\n";
+        let problems = WatchList::parse("w", text.as_bytes(), &mut load).map(|_| ()).unwrap_err();
+        assert_eq!((problems.iter().count(), problems.len()), (100, 5_000));
+    }
+
+    #[test]
+    fn what_is_no_utf_8_is_named_by_its_line() {
+        let problems =
+            WatchList::parse("w", b"[[asset]]\nid = '\xff'\n", &mut no_files).map(|_| ()).unwrap_err();
+        let problem = problems.iter().next().unwrap();
+        assert_eq!(
+            (problem.line, problem.column, problem.message.as_str()),
+            (Some(2), Some(7), "this is no UTF-8 from here on")
+        );
+    }
+
+    #[test]
+    fn ids_are_unique_over_files_and_files_make_one_list() {
+        let asset = |id: &str| format!("[[asset]]\nid = '{id}'\npolicy = 'observe'\nexact = 'a.example'\n");
+        let mut reading = Reading::new();
+        reading.file("a/one.toml", asset("x").as_bytes(), &mut no_files);
+        reading.file("b/two.toml", asset("y").as_bytes(), &mut no_files);
+        let list = reading.finish().unwrap();
+        assert_eq!((list.ruleset.as_str(), list.assets.len()), ("one.toml,two.toml", 2));
+        assert_eq!(list.assets[1].file, "b/two.toml");
+        assert_eq!(list.sources, ["a/one.toml", "b/two.toml"]);
+
+        let mut reading = Reading::new();
+        reading.file("a/one.toml", asset("x").as_bytes(), &mut no_files);
+        reading.file("b/two.toml", asset("x").as_bytes(), &mut no_files);
+        let problems = reading.finish().map(|_| ()).unwrap_err();
+        let messages: Vec<_> =
+            problems.iter().map(|problem| format!("{}: {}", problem.file, problem.message)).collect();
+        assert_eq!(messages, ["b/two.toml: asset id `x` is used already at a/one.toml:1"]);
     }
 }

@@ -229,3 +229,479 @@ impl Matcher {
         hits.truncate(kept);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn matcher(text: &str) -> Matcher {
+        let list = WatchList::parse("w", text.as_bytes(), &mut |_| Err("no files".to_owned())).unwrap();
+        Matcher::new(list).unwrap()
+    }
+
+    /// `asset kind pattern` of each hit of a name or an address.
+    fn hits(matcher: &Matcher, identity: &str, unicode: Option<&str>) -> Vec<String> {
+        let mut hits = Vec::new();
+        match identity.parse::<IpAddr>() {
+            Ok(address) => matcher.address(address, &mut hits),
+            Err(_) => matcher.name(identity, unicode, &mut hits),
+        }
+        hits.iter()
+            .map(|hit| format!("{} {} {}", matcher.asset(hit).id, hit.kind.label(), matcher.pattern(hit)))
+            .collect()
+    }
+
+    fn check(list: &str, rows: &[(&str, &[&str])]) {
+        let matcher = matcher(list);
+        for (identity, expected) in rows {
+            assert_eq!(hits(&matcher, identity, None), *expected, "{identity}");
+        }
+    }
+
+    fn asset(id: &str, keys: &str) -> String {
+        format!("[[asset]]\nid = '{id}'\npolicy = 'observe'\n{keys}\n")
+    }
+
+    #[test]
+    fn domains_are_subtrees_on_label_boundaries() {
+        check(
+            &asset("a", "domains = ['example.com', 'sub.example.com']\nexact = ['login.example.net']"),
+            &[
+                ("example.com", &["a domain example.com"]),
+                ("www.example.com", &["a domain example.com"]),
+                ("a.b.c.example.com", &["a domain example.com"]),
+                ("x.sub.example.com", &["a domain example.com", "a domain sub.example.com"]),
+                ("xexample.com", &[]),
+                ("example.com.org", &[]),
+                ("example.co", &[]),
+                ("com", &[]),
+                ("", &[]),
+                (".", &[]),
+                ("..example.com", &["a domain example.com"]),
+                ("login.example.net", &["a exact login.example.net"]),
+                ("x.login.example.net", &[]),
+                ("example.net", &[]),
+            ],
+        );
+    }
+
+    #[test]
+    fn all_assets_and_all_patterns_are_reported() {
+        let list = asset("a", "domains = ['example.com']\nexact = ['www.example.com']")
+            + &asset(
+                "b",
+                "domains = ['www.example.com', 'example.com', 'EXAMPLE.com']\nnetworks = ['10.0.0.0/8', '10.0.0.0/8']",
+            )
+            + &asset("c", "networks = ['10.0.0.0/8', '10.0.0.1', '0.0.0.0/0']");
+        check(
+            &list,
+            &[
+                (
+                    "www.example.com",
+                    &[
+                        "a domain example.com",
+                        "a exact www.example.com",
+                        "b domain example.com",
+                        "b domain www.example.com",
+                    ],
+                ),
+                (
+                    "10.0.0.1",
+                    &[
+                        "b network 10.0.0.0/8",
+                        "c network 0.0.0.0/0",
+                        "c network 10.0.0.0/8",
+                        "c network 10.0.0.1/32",
+                    ],
+                ),
+                (
+                    "::ffff:10.0.0.1",
+                    &[
+                        "b network 10.0.0.0/8",
+                        "c network 0.0.0.0/0",
+                        "c network 10.0.0.0/8",
+                        "c network 10.0.0.1/32",
+                    ],
+                ),
+                ("11.0.0.1", &["c network 0.0.0.0/0"]),
+                ("2001:db8::1", &[]),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_wildcard_label_stands_for_one_label() {
+        let list = asset("apex", "exact = ['example.com']")
+            + &asset("tree", "domains = ['example.com']")
+            + &asset("sub", "domains = ['sub.example.com']")
+            + &asset("foo", "exact = ['foo.example.com']")
+            + &asset("deep", "exact = ['a.sub.example.com']")
+            + &asset("uk", "domains = ['shop.example.co.uk']");
+        check(
+            &list,
+            &[
+                (
+                    "*.example.com",
+                    &["tree domain example.com", "sub domain sub.example.com", "foo exact foo.example.com"],
+                ),
+                (
+                    "?.example.com",
+                    &["tree domain example.com", "sub domain sub.example.com", "foo exact foo.example.com"],
+                ),
+                ("f*.example.com", &["tree domain example.com", "foo exact foo.example.com"]),
+                ("*b.example.com", &["tree domain example.com", "sub domain sub.example.com"]),
+                ("f*o.example.com", &["tree domain example.com", "foo exact foo.example.com"]),
+                ("*x.example.com", &["tree domain example.com"]),
+                (
+                    "*.sub.example.com",
+                    &[
+                        "tree domain example.com",
+                        "sub domain sub.example.com",
+                        "deep exact a.sub.example.com",
+                    ],
+                ),
+                (
+                    "a.*.example.com",
+                    &[
+                        "tree domain example.com",
+                        "sub domain sub.example.com",
+                        "deep exact a.sub.example.com",
+                    ],
+                ),
+                ("b.*.example.com", &["tree domain example.com", "sub domain sub.example.com"]),
+                (
+                    "*.*.example.com",
+                    &[
+                        "tree domain example.com",
+                        "sub domain sub.example.com",
+                        "deep exact a.sub.example.com",
+                    ],
+                ),
+                ("*.a.sub.example.com", &["tree domain example.com", "sub domain sub.example.com"]),
+                ("*.example.co.uk", &["uk domain shop.example.co.uk"]),
+                // Their literal labels hold no registrable domain of a watched name.
+                ("*.co.uk", &[]),
+                ("*.*.co.uk", &[]),
+                ("*.com", &[]),
+                ("?.com", &[]),
+                ("sub.*.com", &[]),
+                ("foo.example.*", &[]),
+                ("*", &[]),
+                ("?", &[]),
+                ("*.example.org", &[]),
+                ("*.xexample.com", &[]),
+            ],
+        );
+    }
+
+    #[test]
+    fn the_registrable_domain_of_the_watched_name_must_be_literal() {
+        // `s3.amazonaws.com` is a public suffix: what lies under it belongs to others.
+        let list = asset("cloud", "domains = ['amazonaws.com']")
+            + &asset("bucket", "exact = ['mine.s3.amazonaws.com']");
+        check(
+            &list,
+            &[
+                ("*.s3.amazonaws.com", &["cloud domain amazonaws.com"]),
+                ("mine.*.amazonaws.com", &["cloud domain amazonaws.com"]),
+                (
+                    "mine.s3.amazonaws.com",
+                    &["cloud domain amazonaws.com", "bucket exact mine.s3.amazonaws.com"],
+                ),
+            ],
+        );
+    }
+
+    #[test]
+    fn what_is_excepted_is_no_hit_of_that_asset() {
+        let list = asset(
+            "a",
+            "domains = ['example.com']\nnetworks = ['1.1.1.0/24']\nkeywords = ['bank']\nexcept = ['cdn.example.com', '1.1.1.1/32', 'bank.example.org']",
+        ) + &asset("b", "domains = ['example.com']\nnetworks = ['1.1.1.1']\nkeywords = ['bank']");
+        check(
+            &list,
+            &[
+                ("cdn.example.com", &["b domain example.com"]),
+                ("x.cdn.example.com", &["b domain example.com"]),
+                ("*.cdn.example.com", &["b domain example.com"]),
+                // These may stand for names that are not excepted.
+                ("*.example.com", &["a domain example.com", "b domain example.com"]),
+                ("x.*.example.com", &["a domain example.com", "b domain example.com"]),
+                ("xcdn.example.com", &["a domain example.com", "b domain example.com"]),
+                ("www.bank.example.org", &["b keyword bank"]),
+                ("bank.example.net", &["a keyword bank", "b keyword bank"]),
+                ("1.1.1.1", &["b network 1.1.1.1/32"]),
+                ("1.1.1.2", &["a network 1.1.1.0/24"]),
+            ],
+        );
+    }
+
+    #[test]
+    fn an_asset_s_own_names_are_no_keyword_hits() {
+        let list = asset(
+            "a",
+            "domains = ['example.com']\nexact = ['bank.example']\nkeywords = ['example', 'bank', 'ebank']",
+        ) + &asset("b", "keywords = ['example']");
+        check(
+            &list,
+            &[
+                ("www.example.com", &["a domain example.com", "b keyword example"]),
+                ("bank.example", &["a exact bank.example", "b keyword example"]),
+                (
+                    "examplebank-login.com",
+                    &["a keyword bank", "a keyword ebank", "a keyword example", "b keyword example"],
+                ),
+                (
+                    "*.examplebank.org",
+                    &["a keyword bank", "a keyword ebank", "a keyword example", "b keyword example"],
+                ),
+                ("example.example.net", &["a keyword example", "b keyword example"]),
+            ],
+        );
+    }
+
+    #[test]
+    fn keywords_are_sought_in_both_forms() {
+        let matcher = matcher(&asset("a", "keywords = ['bücher', 'kva', 'shop']"));
+        assert_eq!(hits(&matcher, "xn--bcher-kva-shop.example", None), ["a keyword kva", "a keyword shop"]);
+        assert_eq!(
+            hits(&matcher, "xn--bchershop-q9a.example", Some("büchershop.example")),
+            ["a keyword bücher", "a keyword shop"]
+        );
+    }
+
+    #[test]
+    fn hits_are_added_behind_what_is_there() {
+        let matcher = matcher(&asset("a", "domains = ['example.com']\nnetworks = ['1.1.1.1']"));
+        let mut hits = Vec::new();
+        matcher.name("example.com", None, &mut hits);
+        matcher.name("example.com", None, &mut hits);
+        matcher.address([1, 1, 1, 1].into(), &mut hits);
+        assert_eq!(hits.len(), 3);
+    }
+
+    /// One asset of the reference, and what a certificate's name or address means to it.
+    #[derive(Clone, Debug, Default)]
+    struct Plain {
+        domains: Vec<String>,
+        exact: Vec<String>,
+        keywords: Vec<String>,
+        networks: Vec<ipnet::IpNet>,
+        except: Vec<String>,
+        except_networks: Vec<ipnet::IpNet>,
+    }
+
+    impl Plain {
+        fn keys(&self) -> String {
+            let list = |texts: Vec<String>| format!("{texts:?}");
+            let nets = |nets: &[ipnet::IpNet]| nets.iter().map(ToString::to_string).collect::<Vec<_>>();
+            let except = self.except.iter().cloned().chain(nets(&self.except_networks)).collect();
+            format!(
+                "domains = {}\nexact = {}\nkeywords = {}\nnetworks = {}\nexcept = {}",
+                list(self.domains.clone()),
+                list(self.exact.clone()),
+                list(self.keywords.clone()),
+                list(nets(&self.networks)),
+                list(except)
+            )
+        }
+
+        fn name(&self, name: &str) -> Vec<String> {
+            if self.except.iter().any(|out| lies_under(name, out, |label, other| label == other)) {
+                return Vec::new();
+            }
+            let counts = |watched: &str| {
+                let domain = psl::domain_str(watched).unwrap();
+                lies_under(name, domain, |label, other| label == other && !label.contains(['*', '?']))
+            };
+            let mut hits = Vec::new();
+            for domain in &self.domains {
+                if lies_under(name, domain, label_denotes) && counts(domain) {
+                    hits.push(format!("domain {domain}"));
+                }
+            }
+            for exact in &self.exact {
+                let same = name.split('.').count() == exact.split('.').count();
+                if same && lies_under(name, exact, label_denotes) && counts(exact) {
+                    hits.push(format!("exact {exact}"));
+                }
+            }
+            if hits.is_empty() {
+                let keywords = self.keywords.iter().filter(|keyword| name.contains(keyword.as_str()));
+                hits.extend(keywords.map(|keyword| format!("keyword {keyword}")));
+            }
+            hits.sort();
+            hits.dedup();
+            hits
+        }
+
+        fn address(&self, address: IpAddr) -> Vec<String> {
+            if self.except_networks.iter().any(|out| out.contains(&address)) {
+                return Vec::new();
+            }
+            let mut hits: Vec<_> = self
+                .networks
+                .iter()
+                .filter(|network| network.contains(&address))
+                .map(|network| format!("network {network}"))
+                .collect();
+            hits.sort();
+            hits.dedup();
+            hits
+        }
+    }
+
+    fn lies_under(name: &str, watched: &str, same: impl Fn(&str, &str) -> bool) -> bool {
+        let name: Vec<_> = name.rsplit('.').collect();
+        let watched: Vec<_> = watched.rsplit('.').collect();
+        name.len() >= watched.len() && name.iter().zip(&watched).all(|(label, other)| same(label, other))
+    }
+
+    fn label_denotes(label: &str, watched: &str) -> bool {
+        if label == "?" {
+            return true;
+        }
+        match label.split_once('*') {
+            None => label == watched,
+            Some((before, after)) => {
+                watched.len() >= before.len() + after.len()
+                    && watched.starts_with(before)
+                    && watched.ends_with(after)
+            }
+        }
+    }
+
+    /// Few labels, so that names meet.
+    fn watched_name() -> impl Strategy<Value = String> {
+        let label = prop::sample::select(vec!["a", "b", "ab", "ba", "s3", "foo"]);
+        let base = prop::sample::select(vec![
+            "a.com",
+            "b.com",
+            "ab.com",
+            "a.co.uk",
+            "ab.co.uk",
+            "amazonaws.com",
+            "a-b.com",
+            "a.a.com",
+        ]);
+        (prop::collection::vec(label, 0..3), base)
+            .prop_map(|(labels, base)| labels.into_iter().chain([base]).collect::<Vec<_>>().join("."))
+            .prop_filter("public suffix", |name| psl::domain_str(name).is_some())
+    }
+
+    fn seen_name() -> impl Strategy<Value = String> {
+        let labels = vec![
+            "a",
+            "b",
+            "ab",
+            "ba",
+            "s3",
+            "foo",
+            "*",
+            "?",
+            "a*",
+            "*a",
+            "f*o",
+            "amazonaws",
+            "co",
+            "uk",
+            "com",
+            "a-b",
+        ];
+        let end = prop::sample::select(vec![
+            "a.com",
+            "ab.com",
+            "a.co.uk",
+            "co.uk",
+            "com",
+            "amazonaws.com",
+            "s3.amazonaws.com",
+            "*",
+            "?.com",
+            "*.co.uk",
+        ]);
+        (prop::collection::vec(prop::sample::select(labels), 0..4), end)
+            .prop_map(|(labels, end)| labels.into_iter().chain([end]).collect::<Vec<_>>().join("."))
+    }
+
+    fn network() -> impl Strategy<Value = ipnet::IpNet> {
+        prop_oneof![
+            (prop::sample::select(vec![0u32, 0x0a00_0000, 0x0a00_00ff, 0x0a01_0000, u32::MAX]), 0u8..=32)
+                .prop_map(|(bits, length)| {
+                    ipnet::IpNet::new(std::net::Ipv4Addr::from_bits(bits).into(), length).unwrap().trunc()
+                }),
+            (prop::sample::select(vec![0u128, 1, 0x2001_0db8 << 96, u128::MAX]), 0u8..=128).prop_map(
+                |(bits, length)| {
+                    ipnet::IpNet::new(std::net::Ipv6Addr::from_bits(bits).into(), length).unwrap().trunc()
+                }
+            ),
+        ]
+    }
+
+    fn address() -> impl Strategy<Value = IpAddr> {
+        prop_oneof![
+            (prop::sample::select(vec![0u32, 0x0a00_0000, 0x0a00_00ff, 0x0a01_0000, u32::MAX]), 0u32..33)
+                .prop_map(|(bits, flip)| IpAddr::from(std::net::Ipv4Addr::from_bits(
+                    bits ^ 1u32.checked_shl(flip).unwrap_or(0)
+                ))),
+            (prop::sample::select(vec![1u128, 2, 0x2001_0db8 << 96, u128::MAX]), 64u32..129).prop_map(
+                |(bits, flip)| IpAddr::from(std::net::Ipv6Addr::from_bits(
+                    bits ^ 1u128.checked_shl(flip).unwrap_or(0)
+                ))
+            ),
+        ]
+    }
+
+    fn plain() -> impl Strategy<Value = Plain> {
+        let names = |count| prop::collection::vec(watched_name(), count);
+        let keywords = prop::collection::vec(
+            prop::sample::select(vec!["a.c", "amazon", "foo", "ab.", "b.c", "aws"]),
+            0..3,
+        );
+        let networks = |count| prop::collection::vec(network(), count);
+        (names(1..6), names(0..4), keywords, networks(0..8), names(0..2), networks(0..2)).prop_map(
+            |(domains, exact, keywords, networks, except, except_networks)| Plain {
+                domains,
+                exact,
+                keywords: keywords.into_iter().map(str::to_owned).collect(),
+                networks,
+                except,
+                except_networks,
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+
+        #[test]
+        fn the_matcher_equals_a_naive_reference(
+            assets in prop::collection::vec(plain(), 1..4),
+            names in prop::collection::vec(seen_name(), 1..20),
+            addresses in prop::collection::vec(address(), 1..20),
+        ) {
+            let list: String = assets.iter().enumerate().map(|(n, plain)| asset(&n.to_string(), &plain.keys())).collect();
+            let matcher = matcher(&list);
+            let expect = |of: &dyn Fn(&Plain) -> Vec<String>| -> Vec<String> {
+                let each = assets.iter().enumerate();
+                each.flat_map(|(n, plain)| of(plain).into_iter().map(move |hit| format!("{n} {hit}"))).collect()
+            };
+            for name in &names {
+                let mut found = hits(&matcher, name, None);
+                found.sort();
+                let mut expected = expect(&|plain| plain.name(name));
+                expected.sort();
+                prop_assert_eq!(found, expected, "{} in\n{}", name, &list);
+            }
+            for address in &addresses {
+                let mut found = hits(&matcher, &address.to_string(), None);
+                found.sort();
+                let mut expected = expect(&|plain| plain.address(*address));
+                expected.sort();
+                prop_assert_eq!(found, expected, "{} in\n{}", address, &list);
+            }
+        }
+    }
+}

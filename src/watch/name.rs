@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn what_is_no_name_says_what_it_is() {
-        let long = format!("{}.com", "a.".repeat(130));
+        let long = format!("{}com", "a.".repeat(130));
         for (written, expected) in [
             ("", "an entry of a list of names is empty"),
             (".", "an entry of a list of names is empty"),
