@@ -82,11 +82,11 @@ impl Http {
         let open = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
             let permit = tokio::select! {
-                _ = shutdown.wait_for(|stop| *stop) => return,
+                () = stopping(&mut shutdown) => return,
                 permit = open.clone().acquire_owned() => permit,
             };
             let stream = tokio::select! {
-                _ = shutdown.wait_for(|stop| *stop) => return,
+                () = stopping(&mut shutdown) => return,
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, _)) => stream,
                     // Out of file handles, say: it passes, and the loop must not spin meanwhile.
@@ -115,6 +115,11 @@ impl Http {
             });
         }
     }
+}
+
+/// Until `shutdown` is true or its sender is gone.
+async fn stopping(shutdown: &mut watch::Receiver<bool>) {
+    drop(shutdown.wait_for(|stop| *stop).await);
 }
 
 fn answer(request: &Request<Incoming>, metrics: &Metrics, readiness: &Readiness) -> Response<Full<Bytes>> {

@@ -188,6 +188,11 @@ impl Sieve {
         &self.matcher
     }
 
+    /// What in the list a domains-only stream cannot decide.
+    pub fn needs_certificates(&self) -> Option<&'static str> {
+        self.needs_certificates
+    }
+
     /// Sifts one message into the batch. `Err` is a stream that cannot carry what the list needs; the
     /// message is then counted as `other`.
     pub fn sift(

@@ -1,0 +1,179 @@
+//! `certsieve check`: every problem in configuration and watch list at once; with `--online` also what
+//! feeds and Kafka say.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::{Environment, Exit, run::refuse};
+use crate::config::{CertstreamFeed, Config, FeedConfig};
+use crate::entry::Timestamp;
+use crate::entry::message::{Message, decode};
+use crate::feed::{CONNECT_RESULTS, FeedMeter, Intake, Refusal, certstream};
+use crate::sieve::Sieve;
+use crate::watch::{MatchKind, Matcher};
+
+/// Arguments of `certsieve check`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct CheckArgs {
+    /// The configuration.
+    #[arg(short, long, value_name = "FILE", default_value = "certsieve.toml", env = "CERTSIEVE_CONFIG")]
+    pub config: PathBuf,
+    /// Also ask the feeds and Kafka: reachable, topics, replication, rights, clock.
+    #[arg(long)]
+    pub online: bool,
+}
+
+/// A feed has so long to connect and give its first message.
+const FIRST_MESSAGE_WITHIN: Duration = Duration::from_secs(20);
+
+/// A clock that differs by more from the server's makes every latency wrong.
+const CLOCK_SKEW_MS: i64 = 5_000;
+
+pub async fn run(args: CheckArgs, env: Environment, out: &mut impl Write) -> Exit {
+    let (config, list) = match Config::load_with_watchlists(&args.config, env.into_iter()) {
+        Ok(read) => read,
+        Err(problems) => return refuse(&problems),
+    };
+    let matcher = match Matcher::new(list) {
+        Ok(matcher) => matcher,
+        Err(error) => {
+            anstream::eprintln!("the watch list cannot be compiled: {error}");
+            return Exit::Usage;
+        }
+    };
+    let counts = MatchKind::ALL.map(|kind| format!("{} {}", matcher.counts().of(kind), kind.label()));
+    let mut said = Said { out, failed: false };
+    said.line(
+        "ok",
+        &format!("{} feeds, {} assets, {}", config.feeds.len(), matcher.list().assets.len(), counts.join(", ")),
+    );
+    let sieve = Sieve::new(matcher);
+    for feed in &config.feeds {
+        said.fitness(feed, &sieve);
+    }
+    if args.online {
+        for feed in &config.feeds {
+            match feed {
+                FeedConfig::Certstream(feed) => said.feed(feed).await,
+                FeedConfig::File(feed) => said.line("ok", &format!("feed {}: a recording", feed.name)),
+            }
+        }
+        said.kafka(&config).await;
+    }
+    if said.failed { Exit::Failed } else { Exit::Done }
+}
+
+struct Said<'a, W> {
+    out: &'a mut W,
+    failed: bool,
+}
+
+impl<W: Write> Said<'_, W> {
+    fn line(&mut self, level: &str, text: &str) {
+        self.failed |= level == "error";
+        // A reader that has seen enough is no failure.
+        let _ = writeln!(self.out, "{level:<8} {text}");
+    }
+
+    /// What the feed's stream can never decide, as far as its URL says which stream it is.
+    fn fitness(&mut self, feed: &FeedConfig, sieve: &Sieve) {
+        let FeedConfig::Certstream(feed) = feed else { return };
+        let path = feed.url.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
+        if let (true, Some(what)) = (path.ends_with("/domains-only"), sieve.needs_certificates()) {
+            let unfit = crate::sieve::Unfit(what);
+            self.line("error", &format!("feed {}: {unfit}", feed.name));
+        }
+    }
+
+    async fn feed(&mut self, feed: &CertstreamFeed) {
+        let meter = Arc::new(FeedMeter::new(feed.name.as_str(), Some(feed.silence_after)));
+        let (first, heard) = channel();
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(certstream::run(
+            feed.clone(),
+            certstream::Timing::default(),
+            Probe(first),
+            meter.clone(),
+            stopped,
+        ));
+        let heard = tokio::task::spawn_blocking(move || heard.recv_timeout(FIRST_MESSAGE_WITHIN)).await;
+        stop.send_replace(true);
+        let _ = task.await;
+        let name = &feed.name;
+        match heard {
+            Ok(Ok(Heard { what, skew })) => {
+                self.line("ok", &format!("feed {name}: connected, first message is {what}"));
+                if let Some(skew) = skew.filter(|skew| skew.abs() > CLOCK_SKEW_MS) {
+                    let text = format!("feed {name}: this clock and the server's differ by {skew} ms");
+                    self.line("warning", &text);
+                }
+            }
+            _ if meter.connects()[0] > 0 => {
+                let text = format!("feed {name}: connected, and no message within {FIRST_MESSAGE_WITHIN:?}");
+                self.line("error", &text);
+            }
+            _ => {
+                let tried = CONNECT_RESULTS.iter().zip(meter.connects()).find(|(_, n)| *n > 0);
+                let result = tried.map_or("no answer", |(result, _)| result);
+                self.line("error", &format!("feed {name}: not connected ({result}); the log above says why"));
+            }
+        }
+    }
+
+    #[cfg(feature = "kafka")]
+    async fn kafka(&mut self, config: &Config) {
+        use crate::publish::kafka::{self, Level};
+        let Some(kafka) = config.kafka.clone() else {
+            return self.line("skipped", "there is no [kafka] table: run needs --stdout");
+        };
+        let client_id = format!("certsieve-check-{}", config.instance);
+        let asked = tokio::task::spawn_blocking(move || kafka::check(&kafka, &client_id)).await;
+        for finding in asked.unwrap_or_default() {
+            let level = match finding.level {
+                Level::Fine => "ok",
+                Level::NotChecked => "unknown",
+                Level::Warning => "warning",
+                Level::Error => "error",
+            };
+            self.line(level, &finding.text);
+        }
+    }
+
+    #[cfg(not(feature = "kafka"))]
+    async fn kafka(&mut self, _: &Config) {
+        self.line("skipped", "this certsieve is built without Kafka");
+    }
+}
+
+/// Says what the first message is.
+struct Probe(Sender<Heard>);
+
+struct Heard {
+    what: &'static str,
+    /// This clock against the server's, in milliseconds.
+    skew: Option<i64>,
+}
+
+impl Intake for Probe {
+    fn take(&mut self, message: &[u8], at: Timestamp) -> Result<(), Refusal> {
+        let (what, seen) = match decode(message) {
+            Ok(Message::Certificate(update)) => match update.leaf.as_der.as_str() {
+                Some(_) => ("a certificate with DER (full stream)", update.seen.time()),
+                None => ("a certificate without DER (lite stream, or a tiled log)", update.seen.time()),
+            },
+            Ok(Message::Names(_)) => ("names alone (domains-only stream)", None),
+            Ok(Message::Idle) => return Ok(()),
+            Err(_) => ("not decodable", None),
+        };
+        // Only the first one is waited for.
+        let _ = self.0.send(Heard { what, skew: seen.map(|seen| at.millis_since(seen)) });
+        Ok(())
+    }
+
+    fn rest(&mut self, _: Timestamp) {}
+}

@@ -1,0 +1,233 @@
+//! `certsieve hunt`: the same rules over recordings; never publishes.
+//!
+//! Recordings are JSON lines, plain or compressed, as `run` reads them. Each match is a line for people,
+//! or with `--json` the value of its record, or with `--stdout` every record as `run --stdout` writes it.
+//! The exit code is grep's: 0 when something matched, 1 when nothing did.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tracing::{error, warn};
+
+use super::{Exit, run::refuse};
+use crate::account::Account;
+use crate::clock;
+use crate::config::{self, MAX_MESSAGE_BYTES};
+use crate::feed::file::{FileError, Line, Lines};
+use crate::judge::Verdict;
+use crate::publish::stdout::write_line;
+use crate::record::{Arrival, Composer, Outcome, Record, Report, Topic};
+use crate::sieve::{Batch, Finding, Position, Scratch, Sieve, Source, Unfit};
+use crate::watch::Matcher;
+
+/// Arguments of `certsieve hunt`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct HuntArgs {
+    /// A watch list; may be given more than once.
+    #[arg(short, long = "watchlist", value_name = "FILE", required = true)]
+    pub watchlists: Vec<PathBuf>,
+    /// Recordings: JSON lines, plain, gzip or zstd; `-` is standard input.
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Print every record as `run --stdout` does.
+    #[arg(long, conflicts_with = "json")]
+    pub stdout: bool,
+    /// Print the value of each match record, one a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Records of a recording are made and printed at once.
+const OUTBOX_BYTES: usize = usize::MAX;
+
+pub fn run(args: &HuntArgs) -> Exit {
+    let list = match config::read_watchlists(&args.watchlists) {
+        Ok(list) => list,
+        Err(problems) => return refuse(&problems),
+    };
+    let matcher = match Matcher::new(list) {
+        Ok(matcher) => matcher,
+        Err(error) => {
+            error!("the watch list cannot be compiled: {error}");
+            return Exit::Usage;
+        }
+    };
+    let version = matcher.list().version.clone();
+    let mut hunt = Hunt {
+        sieve: Sieve::new(matcher),
+        account: Account::new(Composer::new("hunt", "certsieve"), OUTBOX_BYTES, &version),
+        scratch: Scratch::default(),
+        out: io::BufWriter::new(io::stdout()),
+        args,
+        matches: 0,
+        line: Vec::new(),
+    };
+    for path in &args.files {
+        match hunt.file(path) {
+            Ok(()) => {}
+            Err(HuntError::ReaderGone) => return Exit::Done,
+            Err(error) => {
+                error!("{error}");
+                let usage = matches!(error, HuntError::Unfit { .. });
+                return if usage { Exit::Usage } else { Exit::Failed };
+            }
+        }
+    }
+    if hunt.out.flush().is_err() || hunt.matches > 0 { Exit::Done } else { Exit::Failed }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum HuntError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("{}, line {line}: {unfit}", path.display())]
+    Unfit { path: PathBuf, line: u64, unfit: Unfit },
+    #[error("the reader of standard output is gone")]
+    ReaderGone,
+    #[error("cannot write to standard output: {0}")]
+    Write(io::Error),
+}
+
+impl From<io::Error> for HuntError {
+    fn from(error: io::Error) -> HuntError {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => HuntError::ReaderGone,
+            _ => HuntError::Write(error),
+        }
+    }
+}
+
+struct Hunt<'a> {
+    sieve: Sieve,
+    account: Account,
+    scratch: Scratch,
+    out: io::BufWriter<io::Stdout>,
+    args: &'a HuntArgs,
+    matches: u64,
+    line: Vec<u8>,
+}
+
+impl Hunt<'_> {
+    fn file(&mut self, path: &Path) -> Result<(), HuntError> {
+        let mut lines = Lines::open(path, MAX_MESSAGE_BYTES)?;
+        let bar = progress(lines.size(), path);
+        let feed: Arc<str> = "hunt".into();
+        let mut arrival = Arrival { feed: feed.clone(), received: clock::now() };
+        let position = Position { feed, live: false };
+        let mut batch = Batch::new(position);
+        loop {
+            let number = match lines.next()? {
+                None => break,
+                Some(Line::TooLong { bytes, number }) => {
+                    let limit = MAX_MESSAGE_BYTES;
+                    warn!("{}, line {number} has {bytes} bytes, more than {limit}: skipped", path.display());
+                    continue;
+                }
+                Some(Line::Message { bytes, number }) => {
+                    arrival.received = clock::now();
+                    let source = Source::Message(bytes);
+                    if let Err(unfit) = self.sieve.sift(source, &arrival, &mut self.scratch, &mut batch) {
+                        return Err(HuntError::Unfit { path: path.to_owned(), line: number, unfit });
+                    }
+                    number
+                }
+            };
+            // Once in a while: a bar that is drawn for each line costs more than the line.
+            if number % 256 == 0 {
+                bar.set_position(lines.consumed());
+            }
+            if !batch.findings.is_empty() {
+                self.found(&mut batch, path, number, &bar)?;
+            }
+        }
+        bar.finish_and_clear();
+        Ok(())
+    }
+
+    /// One message's findings, told.
+    fn found(&mut self, batch: &mut Batch, path: &Path, number: u64, bar: &ProgressBar) -> Result<(), HuntError> {
+        let batch = std::mem::replace(batch, Batch::new(batch.position.clone()));
+        if !self.args.stdout && !self.args.json {
+            for finding in &batch.findings {
+                self.matches += finding.verdicts.len() as u64;
+                for verdict in &finding.verdicts {
+                    let line = told(finding, verdict);
+                    let out = &mut self.out;
+                    bar.suspend(|| writeln!(out, "{}:{number}: {line}", path.display()))?;
+                }
+            }
+            return Ok(());
+        }
+        self.account.admit(batch, clock::now());
+        while let Some(record) = self.account.next().cloned() {
+            self.account.taken();
+            let report =
+                Report { sequence: record.sequence, outcome: Outcome::Delivered, at: record.at };
+            self.account.settle(report);
+            self.print(&record)?;
+        }
+        Ok(())
+    }
+
+    fn print(&mut self, record: &Record) -> Result<(), HuntError> {
+        let is_match = record.topic == Topic::Match;
+        self.matches += u64::from(is_match);
+        self.line.clear();
+        if self.args.stdout {
+            write_line(record, "certsieve", &mut self.line);
+        } else if is_match {
+            self.line.extend_from_slice(&record.value);
+            self.line.push(b'\n');
+        }
+        Ok(self.out.write_all(&self.line)?)
+    }
+}
+
+/// `unexpected (critical) resolver: 1.1.1.1 by 1.1.1.1/32 in san.ip, issued by …; why`.
+fn told(finding: &Finding, verdict: &Verdict) -> String {
+    let matcher = &finding.matcher;
+    let asset = matcher.list().assets.get(verdict.asset as usize).map_or("-", |asset| &asset.id);
+    let severity = verdict.severity.map(|s| format!(" ({})", s.label())).unwrap_or_default();
+    let facts = finding.facts.as_deref();
+    let mut what: Vec<String> = verdict
+        .matches
+        .iter()
+        .take(3)
+        .filter_map(|matched| {
+            let facts = facts?;
+            let identity = facts.identities.get(matched.identity)?;
+            let value = facts.identities.value(identity);
+            let pattern = matcher.pattern(&matched.hit);
+            Some(format!("{value} by {pattern} in {}", identity.provenance.label()))
+        })
+        .collect();
+    if verdict.matches.len() > what.len() {
+        what.push(format!("{} more", verdict.matches.len() - what.len()));
+    }
+    let why = verdict.reasons.first().map(|reason| format!("; {reason}")).unwrap_or_default();
+    let text = format!("{}{severity} {asset}: {}{why}", verdict.ruling.label(), what.join(", "));
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// On a terminal only, and on standard error.
+fn progress(size: Option<u64>, path: &Path) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = match size {
+        Some(size) => ProgressBar::new(size),
+        None => ProgressBar::new_spinner(),
+    };
+    bar.set_draw_target(ProgressDrawTarget::stderr());
+    let template = match size {
+        Some(_) => "{prefix} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {eta}",
+        None => "{prefix} {spinner} {bytes} {bytes_per_sec}",
+    };
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar.set_prefix(path.display().to_string());
+    bar
+}

@@ -1,0 +1,184 @@
+//! `certsieve run`: the pipeline.
+//!
+//! Ends on SIGINT or SIGTERM with what is under way delivered, within a deadline; a second signal ends at
+//! once. When every feed is a recording it ends after the last record is delivered.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tracing::{error, info, warn};
+
+use super::{Environment, Exit};
+use crate::config::{Config, Problems};
+use crate::metrics::Metrics;
+use crate::publish::stdout::StdoutPublisher;
+use crate::publish::{Ended, Reports};
+use crate::topology::{self, AsyncReload, MakePublisher, Pipeline, Source, Stand, Way};
+
+/// Arguments of `certsieve run`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct RunArgs {
+    /// The configuration.
+    #[arg(short, long, value_name = "FILE", default_value = "certsieve.toml", env = "CERTSIEVE_CONFIG")]
+    pub config: PathBuf,
+    /// Write each record as one JSON line instead of to Kafka; keeps no state on disk.
+    #[arg(long)]
+    pub stdout: bool,
+}
+
+pub async fn run(args: RunArgs, env: Environment) -> Exit {
+    let (config, list) = match Config::load_with_watchlists(&args.config, env.clone().into_iter()) {
+        Ok(read) => read,
+        Err(problems) => return refuse(&problems),
+    };
+    if config.kafka.is_none() && !args.stdout {
+        error!("{} has no [kafka] table: name the brokers, or use --stdout", args.config.display());
+        return Exit::Usage;
+    }
+    let _lock = match config.state_dir.as_deref().filter(|_| !args.stdout).map(topology::lock) {
+        None => None,
+        Some(Ok(lock)) => {
+            warn!("this version keeps ledger, raised alerts and outbox in memory; state_dir only holds its lock");
+            Some(lock)
+        }
+        Some(Err(error)) => {
+            error!("{error}");
+            return Exit::Usage;
+        }
+    };
+    let metrics = match Metrics::new() {
+        Ok(metrics) => Arc::new(metrics),
+        Err(error) => {
+            error!("the metrics cannot be set up: {error}");
+            return Exit::Failed;
+        }
+    };
+    let make: MakePublisher = match args.stdout {
+        true => Box::new(standard_output),
+        false => kafka(metrics.clone()),
+    };
+    let source = Source { path: args.config.clone(), env };
+    let pipeline = match Pipeline::new(config, list, Some(source), metrics, make) {
+        Ok(pipeline) => pipeline,
+        Err(error) => {
+            error!("{error}");
+            return Exit::Usage;
+        }
+    };
+    let reload = match hangup() {
+        Ok(reload) => reload,
+        Err(error) => {
+            error!("cannot listen to signals: {error}");
+            return Exit::Failed;
+        }
+    };
+    let listening = |address| info!("metrics and health at http://{address}/metrics and /readyz");
+    match pipeline.run(signal(), reload, listening).await {
+        Ok(farewell) => match farewell.ended {
+            Some(Ended::Failed(why)) => {
+                error!("{why}");
+                Exit::Failed
+            }
+            Some(Ended::ReaderGone) => Exit::Done,
+            None if farewell.undelivered > 0 => Exit::Failed,
+            None => Exit::Done,
+        },
+        Err(error) => {
+            error!("{error}");
+            Exit::Failed
+        }
+    }
+}
+
+/// Says every problem of the configuration.
+pub fn refuse(problems: &Problems) -> Exit {
+    use std::io::IsTerminal;
+    anstream::eprintln!("{}", problems.render(io::stderr().is_terminal()));
+    Exit::Usage
+}
+
+fn standard_output(config: &Config, reports: Reports) -> Result<Way, String> {
+    let prefix = config.kafka.as_ref().map_or("certsieve", |kafka| &kafka.topic_prefix);
+    Ok(Way {
+        publisher: Box::new(StdoutPublisher::new(io::stdout(), prefix, reports)),
+        standing: Box::new(|| Stand { kafka: true, topics: true, reason: None }),
+    })
+}
+
+/// Makes a Kafka publisher whose figures go to the metrics.
+#[cfg(feature = "kafka")]
+pub fn kafka(metrics: Arc<Metrics>) -> MakePublisher {
+    use crate::clock;
+    use crate::metrics::KafkaFigures;
+    use crate::publish::kafka::{KafkaMeter, KafkaPublisher};
+    // One meter for every publisher that follows: counters go on.
+    let meter = Arc::new(KafkaMeter::default());
+    let figures = meter.clone();
+    metrics.kafka(move || KafkaFigures {
+        errors: figures.errors().map(|(reason, n)| (reason.label(), n)).collect(),
+        last_delivery: figures.last_delivery(),
+        brokers_up: figures.brokers_up(),
+        rebuilds: figures.producer_rebuilds(),
+    });
+    Box::new(move |config, reports| {
+        let kafka = config.kafka.as_ref().ok_or("there is no [kafka] table any more")?;
+        let client_id = format!("certsieve-{}", config.instance);
+        let publisher = KafkaPublisher::new(kafka, &client_id, reports, meter.clone())
+            .map_err(|error| error.to_string())?;
+        let status = publisher.watch();
+        Ok(Way {
+            publisher: Box::new(publisher),
+            standing: Box::new(move || {
+                let status = status();
+                let missing = (!status.topics_missing.is_empty())
+                    .then(|| format!("topics are missing: {}", status.topics_missing.join(", ")));
+                Stand {
+                    kafka: status.kafka_ready(clock::now()),
+                    topics: status.topics_ready(),
+                    reason: status.problem.or(missing),
+                }
+            }),
+        })
+    })
+}
+
+#[cfg(not(feature = "kafka"))]
+fn kafka(_: Arc<Metrics>) -> MakePublisher {
+    Box::new(|_, _| Err("this certsieve is built without Kafka: use --stdout".to_owned()))
+}
+
+#[cfg(unix)]
+fn hangup() -> io::Result<impl AsyncReload> {
+    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
+}
+
+#[cfg(not(unix))]
+fn hangup() -> io::Result<impl AsyncReload> {
+    Ok(topology::Never)
+}
+
+/// Until SIGINT or SIGTERM; the second one ends the process.
+pub async fn signal() {
+    one_signal().await;
+    info!("stopping: what is under way is delivered first, a second signal stops at once");
+    tokio::spawn(async {
+        one_signal().await;
+        std::process::exit(Exit::Failed as i32);
+    });
+}
+
+#[cfg(unix)]
+async fn one_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+#[cfg(not(unix))]
+async fn one_signal() {
+    let _ = tokio::signal::ctrl_c().await;
+}
