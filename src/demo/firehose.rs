@@ -227,6 +227,9 @@ mod tests {
     use base64::Engine;
     use base64::engine::general_purpose::STANDARD;
     use ring::digest::{SHA256, digest};
+    use ring::signature::{
+        ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, UnparsedPublicKey, VerificationAlgorithm,
+    };
     use serde_json::Value;
     use x509_parser::prelude::*;
 
@@ -436,6 +439,13 @@ mod tests {
                 let above = STANDARD.decode(data["chain"][0]["as_der"].as_str().unwrap()).unwrap();
                 let (_, above) = X509Certificate::from_der(&above).unwrap();
                 assert_eq!(read.issuer().as_raw(), above.subject().as_raw());
+                let algorithm: &dyn VerificationAlgorithm = match leaf["signature_algorithm"].as_str() {
+                    Some("ecdsa, sha256") => &ECDSA_P256_SHA256_ASN1,
+                    _ => &ECDSA_P384_SHA384_ASN1,
+                };
+                UnparsedPublicKey::new(algorithm, &above.public_key().subject_public_key.data)
+                    .verify(read.tbs_certificate.as_ref(), &read.signature_value.data)
+                    .unwrap();
             }
         }
         assert!(checked > 600);

@@ -371,10 +371,7 @@ impl Plant {
                 names
             }
         };
-        let mut subject = Subject { common_name: self.common_name.into(), ..Subject::default() };
-        if self.issuer == FINA && !self.common_name.is_empty() {
-            subject.country = "HR".into();
-        }
+        let subject = Subject { common_name: self.common_name.into(), ..Subject::default() };
         let not_before = now - 3_600;
         Template {
             subject,

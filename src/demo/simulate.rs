@@ -340,8 +340,9 @@ async fn pace(hub: Arc<Hub>, mut firehose: Firehose, rate: u32, mut stopped: wat
                 _ = ticks.tick() => {}
                 _ = stopped.wait_for(|stop| *stop) => break,
             }
-            owed += last.elapsed().min(CATCH_UP).as_secs_f64() * f64::from(rate);
-            last = Instant::now();
+            let now = Instant::now();
+            owed += (now - last).min(CATCH_UP).as_secs_f64() * f64::from(rate);
+            last = now;
             let whole = owed.floor();
             owed -= whole;
             whole as usize

@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 use owo_colors::{AnsiColors, OwoColorize, Style};
 
-use super::plants::{Expects, Planting};
+use super::plants::{Expects, Plant, Planting};
 use crate::entry::Timestamp;
 
 /// Widths of the columns of [`alert`]; with a space between each they are 100.
@@ -66,15 +66,35 @@ fn colour(severity: &str) -> Style {
     }
 }
 
-/// What became of one plant.
+/// What became of one plant so far.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Caught {
-    /// When its first alert arrived.
-    pub alert: Option<Timestamp>,
-    /// Alert records of it.
-    pub alerts: u32,
-    /// Match records of it.
-    pub matches: u32,
+    /// When the first alert that it must raise arrived.
+    alert: Option<Timestamp>,
+    /// Alerts that it must raise: one is right.
+    alerts: u32,
+    /// Alerts for another asset or of another severity.
+    strange: u32,
+    /// Match records.
+    matches: u32,
+}
+
+impl Caught {
+    /// An alert record of the plant arrived.
+    pub fn alerted(&mut self, plant: &Plant, asset: &str, severity: &str, at: Timestamp) {
+        match plant.expects {
+            Expects::Alert { asset: a, severity: s } if (a, s) != (asset, severity) => self.strange += 1,
+            _ => {
+                self.alert.get_or_insert(at);
+                self.alerts += 1;
+            }
+        }
+    }
+
+    /// A match record of the plant arrived.
+    pub fn matched(&mut self) {
+        self.matches += 1;
+    }
 }
 
 /// Widths of the closing table.
@@ -137,6 +157,7 @@ enum Outcome {
 fn outcome(planting: &Planting, caught: Caught) -> Outcome {
     let Some(shown) = planting.shown() else { return Outcome::NotShown };
     match (planting.plant.expects, caught.alerts) {
+        _ if caught.strange > 0 => Outcome::Wrong("other asset or severity"),
         (Expects::Alert { .. }, 1) => {
             let after = caught.alert.map_or(0, |at| at.millis_since(shown).max(0));
             Outcome::Right { after: Some(after), words: "alert" }
@@ -257,18 +278,25 @@ mod tests {
     #[test]
     fn closing_says_what_became_of_each() {
         let index = |id: &str| PLANTS.iter().position(|plant| plant.id == id).unwrap();
-        let alerted = Caught { alert: Some(AT.plus_millis(1_230)), alerts: 1, matches: 2 };
-        for (id, shown, caught, want, good) in [
-            ("fina-1", true, alerted, "alert after 1.23 s", true),
-            ("fina-1", true, Caught::default(), "MISSED", false),
-            ("fina-1", true, Caught { alerts: 2, ..alerted }, "MORE THAN ONE ALERT", false),
-            ("fina-1", false, Caught::default(), "not shown yet", true),
-            ("shop-renewal", true, Caught { matches: 2, ..Caught::default() }, "expected, no alert", true),
-            ("shop-renewal", true, Caught::default(), "NO MATCH RECORD", false),
-            ("shop-renewal", true, alerted, "FALSE ALARM", false),
-            ("near-misses", true, Caught::default(), "silent", true),
-            ("near-misses", true, Caught { matches: 1, ..Caught::default() }, "MATCHED", false),
+        let resolver = ("resolver", "critical");
+        for (id, shown, alerts, matches, want, good) in [
+            ("fina-1", true, vec![resolver], 2, "alert after 1.23 s", true),
+            ("fina-1", true, vec![], 2, "MISSED", false),
+            ("fina-1", true, vec![resolver, resolver], 2, "MORE THAN ONE ALERT", false),
+            ("fina-1", true, vec![("resolver", "high")], 2, "OTHER ASSET OR SEVERITY", false),
+            ("fina-1", true, vec![resolver, ("shop", "critical")], 2, "OTHER ASSET OR SEVERITY", false),
+            ("fina-1", false, vec![], 0, "not shown yet", true),
+            ("shop-renewal", true, vec![], 2, "expected, no alert", true),
+            ("shop-renewal", true, vec![], 0, "NO MATCH RECORD", false),
+            ("shop-renewal", true, vec![("shop", "high")], 2, "FALSE ALARM", false),
+            ("near-misses", true, vec![], 0, "silent", true),
+            ("near-misses", true, vec![], 1, "MATCHED", false),
         ] {
+            let mut caught = Caught::default();
+            for (asset, severity) in alerts {
+                caught.alerted(&PLANTS[index(id)], asset, severity, AT.plus_millis(1_230));
+            }
+            (0..matches).for_each(|_| caught.matched());
             let plantings = Plantings::new();
             if shown {
                 plantings.show(index(id), AT);
