@@ -22,7 +22,7 @@ pub mod watch;
 pub mod publish;
 
 pub mod clock;
+pub mod demo;
 pub mod http;
 pub mod metrics;
 pub mod topology;
-pub mod demo;

@@ -50,7 +50,12 @@ pub async fn run(args: CheckArgs, env: Environment, out: &mut impl Write) -> Exi
     let mut said = Said { out, failed: false };
     said.line(
         "ok",
-        &format!("{} feeds, {} assets, {}", config.feeds.len(), matcher.list().assets.len(), counts.join(", ")),
+        &format!(
+            "{} feeds, {} assets, {}",
+            config.feeds.len(),
+            matcher.list().assets.len(),
+            counts.join(", ")
+        ),
     );
     let sieve = Sieve::new(matcher);
     for feed in &config.feeds {

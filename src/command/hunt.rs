@@ -147,7 +147,13 @@ impl Hunt<'_> {
     }
 
     /// One message's findings, told.
-    fn found(&mut self, batch: &mut Batch, path: &Path, number: u64, bar: &ProgressBar) -> Result<(), HuntError> {
+    fn found(
+        &mut self,
+        batch: &mut Batch,
+        path: &Path,
+        number: u64,
+        bar: &ProgressBar,
+    ) -> Result<(), HuntError> {
         let batch = std::mem::replace(batch, Batch::new(batch.position.clone()));
         if !self.args.stdout && !self.args.json {
             for finding in &batch.findings {
@@ -163,8 +169,7 @@ impl Hunt<'_> {
         self.account.admit(batch, clock::now());
         while let Some(record) = self.account.next().cloned() {
             self.account.taken();
-            let report =
-                Report { sequence: record.sequence, outcome: Outcome::Delivered, at: record.at };
+            let report = Report { sequence: record.sequence, outcome: Outcome::Delivered, at: record.at };
             self.account.settle(report);
             self.print(&record)?;
         }

@@ -39,7 +39,9 @@ pub async fn run(args: RunArgs, env: Environment) -> Exit {
     let _lock = match config.state_dir.as_deref().filter(|_| !args.stdout).map(topology::lock) {
         None => None,
         Some(Ok(lock)) => {
-            warn!("this version keeps ledger, raised alerts and outbox in memory; state_dir only holds its lock");
+            warn!(
+                "this version keeps ledger, raised alerts and outbox in memory; state_dir only holds its lock"
+            );
             Some(lock)
         }
         Some(Err(error)) => {

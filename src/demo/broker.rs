@@ -5,9 +5,11 @@
 //! 5 MB a partition and then drops the oldest: enough for a demo, never for a user's data. Dropping
 //! the [`Broker`] ends it.
 
-use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
+use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, Producer};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::record::Topic;
 
@@ -55,6 +57,39 @@ impl Broker {
     }
 }
 
+/// Reads topics of the broker from their beginning, as any consumer would.
+pub struct Reader {
+    consumer: BaseConsumer,
+    topics: Vec<(String, Topic)>,
+}
+
+impl Reader {
+    /// Without a consumer group, whose first rebalance takes three seconds.
+    pub fn new(broker: &Broker, prefix: &str, topics: &[Topic]) -> Result<Reader, BrokerError> {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", broker.bootstrap())
+            .set("group.id", "certsieve-demo")
+            .set("enable.auto.commit", "false")
+            .set("log_level", "3")
+            .create()?;
+        let mut assignment = TopicPartitionList::new();
+        for topic in topics {
+            for partition in 0..partitions(*topic) {
+                assignment.add_partition_offset(&topic.name(prefix), partition, Offset::Beginning)?;
+            }
+        }
+        consumer.assign(&assignment)?;
+        Ok(Reader { consumer, topics: topics.iter().map(|topic| (topic.name(prefix), *topic)).collect() })
+    }
+
+    /// The next record's topic and value, if one comes within the time.
+    pub fn next(&self, within: std::time::Duration) -> Option<(Topic, Vec<u8>)> {
+        let message = self.consumer.poll(within)?.ok()?;
+        let topic = self.topics.iter().find(|(name, _)| name == message.topic())?.1;
+        Some((topic, message.payload()?.to_vec()))
+    }
+}
+
 /// As records.md has it.
 fn partitions(topic: Topic) -> i32 {
     match topic {
@@ -68,8 +103,6 @@ fn partitions(topic: Topic) -> i32 {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use rdkafka::consumer::{BaseConsumer, Consumer};
-    use rdkafka::message::Message;
     use rdkafka::producer::BaseRecord;
 
     use super::*;

@@ -296,19 +296,20 @@ fn read_san_token(token: &str, out: &mut Identities) {
         return name::read(name.as_bytes(), place, out);
     }
     let stripped = token.strip_prefix("IP Address:").or_else(|| token.strip_prefix("IP:"));
-    if let Some((address, mapped)) = name::address(stripped.unwrap_or(token).trim()) {
+    let bare = stripped.unwrap_or(token).trim();
+    if let Some((address, mapped)) = name::address(bare) {
         let mut odd = Anomalies::default();
         if mapped {
             odd.add(Anomaly::IpV4Mapped);
         }
-        let raw = out.keep(token);
+        let raw = out.keep(bare);
         return out.push(Value::Address(address), place.provenance, raw, false, odd);
     }
     match token.split_once(':') {
         // email:, URI:, RFC 822Name:, othername:, DirName: … name no host that is certified.
         Some((kind, _))
             if kind.chars().all(|c| c.is_ascii_alphanumeric() || c == ' ') && stripped.is_none() => {}
-        _ => name::read(stripped.unwrap_or(token).as_bytes(), place, out),
+        _ => name::read(bare.as_bytes(), place, out),
     }
 }
 

@@ -15,8 +15,8 @@ use crate::account::{Account, Journal};
 use crate::clock;
 use crate::metrics::Metrics;
 use crate::publish::{Ended, Full, Publisher};
-use crate::record::{Health, HealthKind, Report};
 use crate::record::value::HealthDetail;
+use crate::record::{Health, HealthKind, Report};
 use crate::sieve::Batch;
 
 /// What reaches the account's thread.

@@ -156,8 +156,7 @@ impl Intake for Worker {
     fn take(&mut self, message: &[u8], at: Timestamp) -> Result<(), Refusal> {
         self.arrival.received = at;
         let sieve = self.sieve.load();
-        let sifted =
-            sieve.sift(Source::Message(message), &self.arrival, &mut self.scratch, &mut self.batch);
+        let sifted = sieve.sift(Source::Message(message), &self.arrival, &mut self.scratch, &mut self.batch);
         drop(sieve);
         if self.batch.tally.messages() - self.counted >= BATCH_MESSAGES {
             self.rest(at);

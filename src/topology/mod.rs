@@ -413,7 +413,9 @@ impl Pipeline {
     fn take_kafka(&mut self, config: &Config) {
         let prefix = |config: &Config| config.kafka.as_ref().map(|kafka| kafka.topic_prefix.clone());
         if prefix(config) != prefix(&self.config) {
-            warn!("`[kafka] topic_prefix` changes with the next start only, and so do the settings beside it");
+            warn!(
+                "`[kafka] topic_prefix` changes with the next start only, and so do the settings beside it"
+            );
             return;
         }
         let events = self.events.clone();
@@ -448,8 +450,8 @@ fn readiness(metrics: &Metrics, standing: &Mutex<Standing>) -> Ready {
     let kafka_reason = (!stand.kafka).then(|| {
         stand.reason.clone().unwrap_or_else(|| "Kafka has not answered in the last 60 s".to_owned())
     });
-    let topics_reason =
-        (!stand.topics).then(|| stand.reason.clone().unwrap_or_else(|| "not all topics are there".to_owned()));
+    let topics_reason = (!stand.topics)
+        .then(|| stand.reason.clone().unwrap_or_else(|| "not all topics are there".to_owned()));
     let backlog_reason = (!backlog).then(|| "the oldest pending record is older than 60 s".to_owned());
     let reasons = [None, None, feed_reason, kafka_reason, topics_reason, backlog_reason];
     let mut checks = CHECKS.map(|check| Check { check, ready: true, reason: None });
@@ -488,12 +490,8 @@ pub fn lock(state_dir: &Path) -> Result<std::fs::File, LockError> {
     let failed = |source| LockError::Io { dir: state_dir.to_owned(), source };
     std::fs::create_dir_all(state_dir).map_err(failed)?;
     let path = state_dir.join("lock");
-    let file = std::fs::OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)
-        .map_err(failed)?;
+    let file =
+        std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(LockError::Taken(state_dir.to_owned())),
