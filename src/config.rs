@@ -834,4 +834,85 @@ contact = "ops"
         let found: Vec<_> = problems.iter().map(|problem| problem.message.as_str()).collect();
         assert_eq!(found, ["the configuration cannot be read: there is no such file"]);
     }
+
+    /// Pieces of configurations and watch lists, and what is neither.
+    fn garbage() -> impl proptest::strategy::Strategy<Value = String> {
+        use proptest::prelude::*;
+        let pieces = vec![
+            "[[asset]]\n",
+            "[[feed]]\n",
+            "[kafka]\n",
+            "[[asset.expect]]\n",
+            "id",
+            "policy",
+            "domains",
+            "kind",
+            "url",
+            "header",
+            "properties",
+            "labels",
+            " = ",
+            "=",
+            "'",
+            "\"",
+            "\"\"\"",
+            "\n",
+            "\r\n",
+            "[",
+            "]",
+            "{",
+            "}",
+            ",",
+            ".",
+            "#",
+            "-1",
+            "1e9",
+            "true",
+            "'observe'",
+            "'certstream'",
+            "'ws://ü/'",
+            "['ü.example', 3]",
+            "{ file = 'ü' }",
+            "\\u",
+            "ü",
+            "\u{feff}",
+            "\0",
+            "1979-05-27",
+            "\t",
+            " ",
+            "日本",
+        ];
+        prop::collection::vec(prop::sample::select(pieces), 0..40).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_a_report_panic(text in garbage()) {
+            let problems = WatchList::parse("w", text.as_bytes(), &mut |_| Err("no".to_owned())).err();
+            if let Some(problems) = problems {
+                proptest::prop_assert!(!problems.render(true).is_empty());
+            }
+            let mut report = Report::private("c", &text);
+            let document = document::parse(&mut report).into_inner();
+            let environment = Environment::new(std::iter::empty());
+            config(Path::new("c"), Keys::new(&document, 0..0, "the configuration"), &mut report, &environment);
+            let mut problems = Problems::default();
+            report.finish(&mut problems);
+            proptest::prop_assert!(!problems.render(true).is_empty());
+        }
+    }
+
+    #[test]
+    fn deep_nesting_is_a_mistake_and_no_crash() {
+        for text in [
+            "[".repeat(200_000),
+            format!("a = {}", "[".repeat(200_000)),
+            format!("a = {}", "{a=".repeat(200_000)),
+            format!("a{} = 1", ".a".repeat(200_000)),
+        ] {
+            let problems = load(&text, &[]).map(|_| ()).unwrap_err();
+            assert!(!problems.is_empty());
+            assert!(problems.to_string().len() < 100_000);
+        }
+    }
 }

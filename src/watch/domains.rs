@@ -6,10 +6,10 @@
 //! at a label; nothing is allocated. A name with wildcard labels is looked up in the sorted entries:
 //! all that lie under its literal tail are neighbours there.
 //!
-//! Cost: a literal name takes one probe a label. A wildcard name takes a binary search and a step for
-//! each watched name under its literal tail, which holds a registrable domain, so that the work is
+//! Cost: a literal name takes one probe a label, a stranger's wildcard name two. One under a domain
+//! below which names are watched takes a binary search and a step for each of them: the work is
 //! bounded by what the operator watches under one of his own domains. Memory: text, 12 bytes an
-//! entry, 4 to 8 bytes of table.
+//! entry, 4 to 8 bytes of table, 4 to 8 bytes for each domain below which names are watched.
 //!
 //! Names are normalised before they come here: lower-case A-labels, no dot at the end.
 
@@ -26,6 +26,12 @@ pub struct NameList {
 }
 
 impl NameList {
+    /// Makes room for a bulk list at once.
+    pub fn reserve(&mut self, names: usize, bytes: usize) {
+        self.entries.reserve(names);
+        self.text.reserve(bytes);
+    }
+
     /// The name must have at most 253 bytes, and all names together at most 4 GiB: the reader of
     /// lists sees to both.
     pub fn push(&mut self, name: &str, asset: u32, exact: bool) {
@@ -55,15 +61,22 @@ pub struct Domains {
     slots: Box<[u32]>,
     /// The bits of a slot that hold the index.
     index_mask: u32,
+    roots: Roots,
 }
 
 impl Domains {
     pub fn new(list: NameList) -> Domains {
         let NameList { text, entries } = list;
         let (text, entries) = sorted(&text, entries);
-        let mut domains =
-            Domains { text: text.into(), entries: entries.into(), slots: Box::new([]), index_mask: 0 };
+        let mut domains = Domains {
+            text: text.into(),
+            entries: entries.into(),
+            slots: Box::new([]),
+            index_mask: 0,
+            roots: Roots::default(),
+        };
         domains.fill_slots();
+        domains.roots = Roots::new(domains.entries.iter().map(|entry| domains.name_of(entry)));
         domains
     }
 
@@ -82,23 +95,15 @@ impl Domains {
         if self.entries.is_empty() {
             return;
         }
-        let bytes = name.as_bytes();
-        // No watched name is a single label.
-        let Some(mut dot) = memchr::memrchr(b'.', bytes) else { return };
-        loop {
-            let start = memchr::memrchr(b'.', &bytes[..dot]).map_or(0, |dot| dot + 1);
-            if let Some(first) = self.probe(&name[start..]) {
+        suffixes(name, |suffix| {
+            if let Some(first) = self.probe(suffix) {
                 for index in self.same_name(first) {
-                    if start == 0 || !self.entries[index].exact {
+                    if suffix.len() == name.len() || !self.entries[index].exact {
                         found(index);
                     }
                 }
             }
-            if start == 0 {
-                return;
-            }
-            dot = start - 1;
-        }
+        });
     }
 
     /// Hands over the index of every entry that a name with wildcard labels could denote, or lie
@@ -113,8 +118,9 @@ impl Domains {
                 found(index);
             }
         });
-        // A tail without a registrable domain holds nobody's, and everybody lies under it.
-        if psl::domain_str(tail).is_none() {
+        // Below a stranger's domain nothing is watched. A tail that is a public suffix holds nobody's
+        // registrable domain, and everybody's names lie under it.
+        if !self.roots.hold_one_of(tail) || psl::domain_str(tail).is_none() {
             return;
         }
         let from = self.entries.partition_point(|entry| {
@@ -188,6 +194,88 @@ impl Domains {
             index = self.same_name(index).end;
         }
         self.slots = slots;
+    }
+}
+
+/// The registrable domains below which names are watched, as hashes only: a stranger's name seldom
+/// passes, and what passes is looked up.
+#[derive(Debug, Default)]
+struct Roots {
+    /// 0, or the upper half of a hash. Its length is 0 or a power of two.
+    slots: Box<[u32]>,
+}
+
+impl Roots {
+    /// Of names in which those of one domain are neighbours.
+    fn new<'a>(names: impl Iterator<Item = &'a str>) -> Roots {
+        let mut hashes: Vec<u64> = Vec::new();
+        for name in names {
+            // Two labels have nothing below their registrable domain.
+            if name.bytes().filter(|byte| *byte == b'.').count() < 2 {
+                continue;
+            }
+            if let Some(root) = psl::domain_str(name)
+                && root.len() < name.len()
+                && hashes.last() != Some(&hash(root))
+            {
+                hashes.push(hash(root));
+            }
+        }
+        if hashes.is_empty() {
+            return Roots::default();
+        }
+        let size = (hashes.len() * 4 / 3 + 1).next_power_of_two();
+        let mut slots = vec![0u32; size].into_boxed_slice();
+        for hash in hashes {
+            let mut slot = hash as usize & (size - 1);
+            while slots[slot] != 0 && slots[slot] != Roots::tag(hash) {
+                slot = (slot + 1) & (size - 1);
+            }
+            slots[slot] = Roots::tag(hash);
+        }
+        Roots { slots }
+    }
+
+    /// Whether a name is or lies under one of them; now and then also when it does not.
+    fn hold_one_of(&self, name: &str) -> bool {
+        let mut held = false;
+        if !self.slots.is_empty() {
+            suffixes(name, |suffix| held |= self.hold(hash(suffix)));
+        }
+        held
+    }
+
+    fn hold(&self, hash: u64) -> bool {
+        let mask = self.slots.len() - 1;
+        let mut slot = hash as usize & mask;
+        while self.slots[slot] != 0 {
+            if self.slots[slot] == Roots::tag(hash) {
+                return true;
+            }
+            slot = (slot + 1) & mask;
+        }
+        false
+    }
+
+    fn tag(hash: u64) -> u32 {
+        (hash >> 32) as u32 | 1
+    }
+}
+
+/// Hands over each suffix of a name that starts at a label and has at least two: no watched name has
+/// fewer. The shortest comes first.
+fn suffixes<'a>(name: &'a str, mut take: impl FnMut(&'a str)) {
+    let mut dots = 0;
+    for (at, byte) in name.bytes().enumerate().rev() {
+        if byte == b'.' {
+            dots += 1;
+            if dots > 1 {
+                take(&name[at + 1..]);
+            }
+        }
+    }
+    if dots > 0 {
+        take(name);
     }
 }
 

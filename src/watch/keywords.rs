@@ -5,9 +5,10 @@
 //! and names are folded to lower case before they come here; a keyword in another script is kept in
 //! Unicode and found only in a name's Unicode form.
 //!
-//! Cost: one step of the automaton a byte. Memory: about 150 bytes a keyword.
+//! Cost: one step of the automaton a byte. Memory: about 150 bytes a keyword; for few keywords up to
+//! 8 MB, so that a step is one look into a table.
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 
 use crate::entry::name::to_u_labels;
 
@@ -16,6 +17,10 @@ pub const SHORTEST: usize = 3;
 
 /// A name has no more.
 const LONGEST: usize = 253;
+
+/// Bytes of keywords up to which the automaton is a table: a state a byte, at most 64 classes of
+/// bytes, four bytes each. Larger ones are twice as slow, but no longer fit any cache.
+const TABLE_BYTES: usize = 32 * 1024;
 
 /// Keywords as they are read.
 #[derive(Clone, Default, Debug)]
@@ -67,9 +72,11 @@ impl Keywords {
         let automaton = if texts.is_empty() {
             None
         } else {
+            let table = texts.iter().map(|text| text.len()).sum::<usize>() <= TABLE_BYTES;
             // Standard semantics report every match, also those inside others.
             let built = AhoCorasick::builder()
                 .match_kind(MatchKind::Standard)
+                .kind(table.then_some(AhoCorasickKind::DFA))
                 .build(texts.iter().map(|text| text.as_bytes()));
             Some(built.map_err(|source| TooManyKeywords { count: texts.len(), source })?)
         };
@@ -77,7 +84,7 @@ impl Keywords {
     }
 
     /// How many, counted for each asset.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.assets.len()
     }
 

@@ -421,17 +421,18 @@ impl Reading {
     fn bulk(&mut self, bulk: &Bulk, asset: u32, dialect: Dialect) -> bool {
         let Some(text) = self.text(&bulk.file, &bulk.bytes) else { return true };
         let mut report = Report::new(bulk.file.as_str(), text);
+        let names = &mut self.list.entries.names;
+        names.reserve(memchr::memchr_iter(b'\n', bulk.bytes.as_slice()).count() + 1, text.len());
         let mut any = false;
         let mut start = 0;
         for line in text.split_inclusive('\n') {
             let entry = entry_of(line);
-            let at = start + entry.as_ptr().addr().saturating_sub(line.as_ptr().addr());
+            let at = start + line.len() - line.trim_start().len();
             start += line.len();
             if entry.is_empty() {
                 continue;
             }
             any = true;
-            let names = &mut self.list.entries.names;
             match dialect.parse(entry) {
                 Ok((name, exact)) => names.push(&name, asset, exact),
                 Err((message, hint)) => report.add(at..at + entry.len(), message, hint),

@@ -127,8 +127,8 @@ impl Matcher {
         let counts = EntryCounts {
             domain: domains.entries().len() - exact,
             exact,
-            network: networks.len(),
-            keyword: keywords.len(),
+            network: networks.count(),
+            keyword: keywords.count(),
         };
         Ok(Matcher {
             list,

@@ -45,7 +45,7 @@ impl Networks {
     }
 
     /// How many, those merged that are the same.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.v4.starts.len() + self.v6.starts.len()
     }
 
