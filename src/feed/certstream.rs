@@ -14,6 +14,7 @@
 //! read buffer, 64 KiB of pongs that the server does not read, 64 KiB of handshake. Cost: one clock
 //! reading a message, and a look at the timers once a millisecond.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
@@ -23,6 +24,8 @@ use std::time::Duration;
 use futures::{SinkExt, StreamExt, poll};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
+use tokio::task::coop::consume_budget;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error as WsError, ProtocolError};
@@ -214,6 +217,16 @@ pub enum UrlError {
 /// Resolves once the shutdown is announced; a sender that is gone announces it too.
 async fn stopped(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|stop| *stop).await;
+}
+
+/// Waits for what comes next on the socket; `None` when reading used up the task's turn.
+async fn next_or_turn(socket: &mut WebSocketStream<&mut Wire>) -> Option<Option<Result<Message, WsError>>> {
+    poll_fn(|cx| match socket.poll_next_unpin(cx) {
+        Poll::Ready(next) => Poll::Ready(Some(next)),
+        Poll::Pending if socket.get_ref().gave_way() => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
 }
 
 /// What all connections of one feed share.
@@ -461,59 +474,71 @@ impl<'a, I: Intake> Reader<'a, I> {
         socket: &mut WebSocketStream<&mut Wire>,
         shutdown: &mut watch::Receiver<bool>,
     ) -> Ending {
-        // One timer for a connection: it is set anew when it has fired, not with every message.
+        // One timer for a connection, set anew when it has fired: what it waits for only moves away.
         let mut alarm = pin!(sleep_until(self.due()));
         loop {
             let next = match poll!(socket.next()) {
                 Poll::Ready(next) => next,
                 Poll::Pending => {
                     self.rest();
-                    tokio::select! {
-                        biased;
-                        () = stopped(shutdown) => return Ending::Stopped,
-                        // Before the alarm: what lies in the socket is heard before it is missed.
-                        next = socket.next() => next,
-                        () = &mut alarm => {
-                            if let Err(lost) = self.check(socket.get_ref().received()) {
-                                return Ending::Lost(lost);
-                            }
-                            if let Err(lost) = self.ping(socket).await {
-                                return Ending::Lost(lost);
-                            }
+                    if self.due() <= Instant::now() {
+                        // The task's turn may be what ended the read. In a new turn the socket itself
+                        // answers: what lies in it is heard before it is missed.
+                        yield_now().await;
+                        match poll!(socket.next()) {
+                            Poll::Ready(next) => next,
+                            Poll::Pending => match self.tend(socket, true).await {
+                                Ok(()) => continue,
+                                Err(lost) => return Ending::Lost(lost),
+                            },
+                        }
+                    } else if socket.get_ref().gave_way() {
+                        if *shutdown.borrow() {
+                            return Ending::Stopped;
+                        }
+                        yield_now().await;
+                        continue;
+                    } else {
+                        if alarm.is_elapsed() {
                             alarm.as_mut().reset(self.due());
-                            continue;
+                        }
+                        tokio::select! {
+                            biased;
+                            () = stopped(shutdown) => return Ending::Stopped,
+                            next = next_or_turn(socket) => match next {
+                                Some(next) => next,
+                                None => continue,
+                            },
+                            () = &mut alarm => continue,
                         }
                     }
                 }
             };
             self.frames += 1;
-            match next {
-                Some(Ok(Message::Text(text))) => {
-                    if let Err(refusal) = self.take(text.as_bytes()) {
-                        return Ending::Refused(refusal);
-                    }
+            let taken = match next {
+                Some(Ok(Message::Text(text))) => self.take(text.as_bytes()),
+                Some(Ok(Message::Binary(bytes))) => self.take(&bytes),
+                Some(Ok(Message::Ping(_))) => {
+                    // The next read sends the pong. Who floods with pings gets no more than a turn.
+                    consume_budget().await;
+                    Ok(())
                 }
-                Some(Ok(Message::Binary(bytes))) => {
-                    if let Err(refusal) = self.take(&bytes) {
-                        return Ending::Refused(refusal);
-                    }
-                }
-                // The next read sends the pong. Who floods with pings gets no more than its turn.
-                Some(Ok(Message::Ping(_))) => tokio::task::coop::consume_budget().await,
-                Some(Ok(Message::Pong(_) | Message::Frame(_))) => {}
+                Some(Ok(Message::Pong(_) | Message::Frame(_))) => Ok(()),
                 Some(Ok(Message::Close(frame))) => return Ending::Lost(self.client.closed(frame)),
                 Some(Err(error)) => return Ending::Lost(self.client.disconnect(error)),
                 None => return Ending::Lost(Disconnect::Eof),
+            };
+            if let Err(refusal) = taken {
+                return Ending::Refused(refusal);
             }
             if self.frames >= REST_AFTER || self.messages > 0 && self.arrival != self.rested {
                 self.rest();
                 if *shutdown.borrow() {
                     return Ending::Stopped;
                 }
-                // Where the socket is never empty, the alarm is never waited for. What is missing is
-                // only judged on an empty socket, however long the intake took.
-                if self.next_ping <= Instant::now()
-                    && let Err(lost) = self.ping(socket).await
+                // Where the socket is never empty, the alarm is never waited for.
+                if self.due() <= Instant::now()
+                    && let Err(lost) = self.tend(socket, false).await
                 {
                     return Ending::Lost(lost);
                 }
@@ -557,37 +582,41 @@ impl<'a, I: Intake> Reader<'a, I> {
         self.next_ping.min(silent).min(pong)
     }
 
-    /// On an empty socket: is the connection still alive?
-    fn check(&mut self, received: u64) -> Result<(), Disconnect> {
+    /// Looks after the connection: does it give messages, does it live, is it time for a ping?
+    ///
+    /// A byte that answers a ping can only be missed on a `drained` socket: an intake that took long
+    /// is not the server's silence.
+    async fn tend(
+        &mut self,
+        socket: &mut WebSocketStream<&mut Wire>,
+        drained: bool,
+    ) -> Result<(), Disconnect> {
         let now = Instant::now();
-        let silent = now - self.last_message;
-        if silent >= self.client.feed.silence_after {
+        let Timing { ping_every, pong_within, .. } = *self.client.timing;
+        if now - self.last_message >= self.client.feed.silence_after {
             return Err(Disconnect::Silent(self.client.feed.silence_after));
         }
-        if let Some((sent, before)) = self.unanswered {
-            if received > before {
-                self.unanswered = None;
-            } else if now - sent >= self.client.timing.pong_within {
-                return Err(Disconnect::PongTimeout(self.client.timing.pong_within));
+        let received = socket.get_ref().received();
+        match self.unanswered {
+            Some((_, before)) if received > before => self.unanswered = None,
+            Some((sent, _)) if drained && now - sent >= pong_within => {
+                return Err(Disconnect::PongTimeout(pong_within));
             }
+            _ => {}
         }
-        Ok(())
-    }
-
-    /// Sends a ping if it is time.
-    async fn ping(&mut self, socket: &mut WebSocketStream<&mut Wire>) -> Result<(), Disconnect> {
-        let now = Instant::now();
         if self.next_ping > now {
             return Ok(());
         }
-        self.next_ping = now + self.client.timing.ping_every;
-        self.unanswered.get_or_insert((now, socket.get_ref().received()));
+        self.next_ping = now + ping_every;
+        self.unanswered.get_or_insert((now, received));
         self.pings += 1;
         let ping = Message::Ping(format!("certsieve {}", self.pings).into());
-        // Polled once: a server that reads nothing must not be waited for. Its pong will be missed.
+        // Polled once: a server that reads nothing is not waited for. Its pong will be missed.
         match poll!(pin!(socket.send(ping))) {
-            Poll::Ready(Err(WsError::WriteBufferFull(_))) | Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
-            Poll::Ready(Err(error)) => Err(self.client.disconnect(error)),
+            Poll::Ready(Err(error)) if !matches!(error, WsError::WriteBufferFull(_)) => {
+                Err(self.client.disconnect(error))
+            }
+            _ => Ok(()),
         }
     }
 
