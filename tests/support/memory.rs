@@ -1,6 +1,10 @@
 //! A bound in memory is measured in a process of its own: other tests run beside this one.
 
 use std::process::Command;
+use std::time::Duration;
+
+/// No such test takes nearly so long.
+const HANGS_AFTER: Duration = Duration::from_secs(120);
 
 /// Set in the process of one test.
 const ALONE: &str = "CERTSIEVE_TEST_ALONE";
@@ -8,6 +12,12 @@ const ALONE: &str = "CERTSIEVE_TEST_ALONE";
 /// Runs `body` in a process in which nothing else runs. `test` is the full name of the calling test.
 pub fn alone(test: &str, body: impl FnOnce()) {
     if std::env::var_os(ALONE).is_some() {
+        // A body that hangs takes its process with it.
+        std::thread::spawn(|| {
+            std::thread::sleep(HANGS_AFTER);
+            println!("still running after {HANGS_AFTER:?}");
+            std::process::exit(1);
+        });
         return body();
     }
     let this = std::env::current_exe().expect("this test binary has a path");

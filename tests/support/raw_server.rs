@@ -33,7 +33,8 @@ pub struct RawServer {
 
 impl RawServer {
     /// Runs `script` for every connection, on a thread of its own, with the connection's number from 0.
-    /// An I/O error ends a script: the client has gone.
+    /// An I/O error ends a script: the client has gone. A panic of one fails the test when the server
+    /// is dropped, which waits for all of them.
     pub fn start(
         tls: Option<Arc<ServerConfig>>,
         script: impl Fn(&mut Peer, usize) -> io::Result<()> + Send + Sync + 'static,
@@ -44,15 +45,19 @@ impl RawServer {
         let stopping = Arc::new(AtomicBool::new(false));
         let (counted, stopped, script) = (Arc::clone(&connections), Arc::clone(&stopping), Arc::new(script));
         let acceptor = std::thread::spawn(move || {
+            let mut running = Vec::new();
             while let Ok((tcp, _)) = listener.accept() {
                 if stopped.load(SeqCst) {
-                    return;
+                    break;
                 }
                 let number = counted.fetch_add(1, SeqCst);
                 let (script, tls) = (Arc::clone(&script), tls.clone());
-                std::thread::spawn(move || {
+                running.push(std::thread::spawn(move || {
                     let _ = Peer::open(tcp, tls).and_then(|mut peer| script(&mut peer, number));
-                });
+                }));
+            }
+            for script in running {
+                script.join().expect("no script panics");
             }
         });
         RawServer { address, connections, stopping, acceptor: Some(acceptor) }
@@ -75,7 +80,8 @@ impl Drop for RawServer {
         // Wakes the acceptor.
         let _ = TcpStream::connect(self.address);
         if let Some(acceptor) = self.acceptor.take() {
-            let _ = acceptor.join();
+            let joined = acceptor.join();
+            assert!(joined.is_ok() || std::thread::panicking(), "a script of this server panicked");
         }
     }
 }
