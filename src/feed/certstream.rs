@@ -1,4 +1,5 @@
-//! Edge: a CertStream server's WebSocket, for ever. The only knower of tungstenite among the feeds.
+//! Edge: a CertStream server's WebSocket, for ever. The only knower of tungstenite among the feeds, with
+//! its `reader`, which reads one open connection.
 //!
 //! [`run`] connects, hands every complete message to its intake inline, and connects again whatever
 //! happens, until it is told to stop. Text and binary frames are one thing to it, fragments are put
@@ -15,31 +16,29 @@
 //! reading a message, and a look at the timers once a millisecond.
 
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
-use futures::{SinkExt, StreamExt, poll};
+use futures::SinkExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::error::{CapacityError, Error as WsError, ProtocolError};
+use tokio_tungstenite::tungstenite::error::{Error as WsError, ProtocolError};
 use tokio_tungstenite::tungstenite::handshake::client::{Request, Response};
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, Uri, header};
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use tracing::{error, info, warn};
 
+use self::reader::{Ending, Reader};
 use super::dial::{DialError, Endpoint, TlsFiles, Wire, dial, tls_cause, tls_error};
 use super::retry::{Backoff, Complaints};
 use super::words::{Secrets, printable};
-use super::{ConnectResult, DisconnectReason, FeedMeter, Intake, REST_AFTER, Refusal};
-use crate::clock;
+use super::{ConnectResult, DisconnectReason, FeedMeter, Intake, Refusal};
 use crate::config::CertstreamFeed;
-use crate::entry::Timestamp;
+
+mod reader;
 
 /// One read takes what a burst of a server brings: lite messages come 90 at a time.
 const READ_BUFFER: usize = 128 * 1024;
@@ -56,10 +55,6 @@ const MAX_LOCATION: usize = 300;
 /// Bytes of an answer's body that are read for its first words, and how long they may take.
 const BODY_BYTES: usize = 1024;
 const BODY_WITHIN: Duration = Duration::from_millis(500);
-
-/// A stream that was refused counts as accepted again after so many messages: a heartbeat or two may
-/// come before the first certificate, which is what an intake refuses.
-const ACCEPTED_AFTER: u64 = 16;
 
 /// Every time span of a connection's life.
 #[derive(Clone, Debug)]
@@ -231,12 +226,6 @@ struct Visit {
     stable: bool,
 }
 
-enum Ending {
-    Stopped,
-    Refused(Refusal),
-    Lost(Disconnect),
-}
-
 impl Client<'_> {
     /// One connection, from the look-up of its name to its end.
     async fn visit<I: Intake>(
@@ -377,276 +366,6 @@ impl Client<'_> {
         };
         ConnectError::Handshake(what)
     }
-
-    fn disconnect(&self, error: WsError) -> Disconnect {
-        match error {
-            WsError::ConnectionClosed
-            | WsError::AlreadyClosed
-            | WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Disconnect::Eof,
-            WsError::Capacity(CapacityError::MessageTooLong { size, max_size }) => {
-                Disconnect::TooLarge { size, limit: max_size }
-            }
-            WsError::Io(error) if tls_error(&error).is_some() => {
-                Disconnect::Tls(tls_cause(&error, self.feed.ca_file.as_deref()))
-            }
-            WsError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => Disconnect::Eof,
-            WsError::Io(error) => Disconnect::Io(error),
-            WsError::Utf8(_) => Disconnect::Protocol("a text frame is not UTF-8".to_owned()),
-            other => Disconnect::Protocol(self.secrets.printable(other.to_string().as_bytes(), MAX_WORDS)),
-        }
-    }
-
-    fn closed(&self, frame: Option<CloseFrame>) -> Disconnect {
-        let Some(frame) = frame else { return Disconnect::CloseWithoutCode };
-        let words = self.secrets.printable(frame.reason.as_bytes(), MAX_WORDS);
-        let reason = if words.is_empty() { words } else { format!(": {words}") };
-        Disconnect::Close { code: frame.code.into(), reason }
-    }
-}
-
-/// Reads one open connection.
-struct Reader<'a, I> {
-    client: &'a Client<'a>,
-    intake: &'a mut I,
-    /// Frames and messages since the last rest, and the messages' bytes and last arrival.
-    frames: u32,
-    messages: u32,
-    bytes: u64,
-    arrival: Timestamp,
-    rested: Timestamp,
-    /// Messages of this connection, the time of the first and, or the opening, of the last.
-    total: u64,
-    first_message: Option<Instant>,
-    last_message: Instant,
-    next_ping: Instant,
-    pings: u64,
-    /// When the oldest ping without an answer was sent, and what had been received by then.
-    unanswered: Option<(Instant, u64)>,
-    was_refused: bool,
-}
-
-impl<'a, I: Intake> Reader<'a, I> {
-    fn new(client: &'a Client<'a>, intake: &'a mut I) -> Reader<'a, I> {
-        let now = Instant::now();
-        Reader {
-            client,
-            intake,
-            frames: 0,
-            messages: 0,
-            bytes: 0,
-            arrival: Timestamp(0),
-            rested: clock::now(),
-            total: 0,
-            first_message: None,
-            last_message: now,
-            next_ping: now + client.timing.ping_every,
-            pings: 0,
-            unanswered: None,
-            was_refused: client.meter.refused().is_some(),
-        }
-    }
-
-    async fn read(
-        &mut self,
-        socket: &mut WebSocketStream<&mut Wire>,
-        shutdown: &mut watch::Receiver<bool>,
-    ) -> Ending {
-        let ending = self.read_on(socket, shutdown).await;
-        self.rest();
-        ending
-    }
-
-    async fn read_on(
-        &mut self,
-        socket: &mut WebSocketStream<&mut Wire>,
-        shutdown: &mut watch::Receiver<bool>,
-    ) -> Ending {
-        // One timer for a connection: it is set anew when it has fired, not with every message.
-        let mut alarm = pin!(sleep_until(self.due()));
-        loop {
-            let next = match poll!(socket.next()) {
-                Poll::Ready(next) => next,
-                Poll::Pending => {
-                    self.rest();
-                    tokio::select! {
-                        biased;
-                        () = stopped(shutdown) => return Ending::Stopped,
-                        // Before the alarm: what lies in the socket is heard before it is missed.
-                        next = socket.next() => next,
-                        () = &mut alarm => {
-                            if let Err(lost) = self.check(socket.get_ref().received()) {
-                                return Ending::Lost(lost);
-                            }
-                            if let Err(lost) = self.ping(socket).await {
-                                return Ending::Lost(lost);
-                            }
-                            alarm.as_mut().reset(self.due());
-                            continue;
-                        }
-                    }
-                }
-            };
-            self.frames += 1;
-            match next {
-                Some(Ok(Message::Text(text))) => {
-                    if let Err(refusal) = self.take(text.as_bytes()) {
-                        return Ending::Refused(refusal);
-                    }
-                }
-                Some(Ok(Message::Binary(bytes))) => {
-                    if let Err(refusal) = self.take(&bytes) {
-                        return Ending::Refused(refusal);
-                    }
-                }
-                // The next read sends the pong. Who floods with pings gets no more than its turn.
-                Some(Ok(Message::Ping(_))) => tokio::task::coop::consume_budget().await,
-                Some(Ok(Message::Pong(_) | Message::Frame(_))) => {}
-                Some(Ok(Message::Close(frame))) => return Ending::Lost(self.client.closed(frame)),
-                Some(Err(error)) => return Ending::Lost(self.client.disconnect(error)),
-                None => return Ending::Lost(Disconnect::Eof),
-            }
-            if self.frames >= REST_AFTER || self.messages > 0 && self.arrival != self.rested {
-                self.rest();
-                if *shutdown.borrow() {
-                    return Ending::Stopped;
-                }
-                // Where the socket is never empty, the alarm is never waited for. What is missing is
-                // only judged on an empty socket, however long the intake took.
-                if self.next_ping <= Instant::now()
-                    && let Err(lost) = self.ping(socket).await
-                {
-                    return Ending::Lost(lost);
-                }
-            }
-        }
-    }
-
-    fn take(&mut self, message: &[u8]) -> Result<(), Refusal> {
-        self.arrival = clock::now();
-        self.messages += 1;
-        self.bytes += message.len() as u64;
-        self.intake.take(message, self.arrival)
-    }
-
-    /// Lets the intake send on what it has, and brings the meter up to date.
-    fn rest(&mut self) {
-        self.frames = 0;
-        if self.messages == 0 {
-            return;
-        }
-        let now = Instant::now();
-        self.rested = clock::now();
-        self.intake.rest(self.rested);
-        self.client.meter.count_messages(self.bytes, self.arrival);
-        self.total += u64::from(self.messages);
-        self.first_message.get_or_insert(now);
-        self.last_message = now;
-        self.messages = 0;
-        self.bytes = 0;
-        if self.was_refused && (self.total >= ACCEPTED_AFTER || self.is_stable()) {
-            self.was_refused = false;
-            self.client.meter.set_refused(None);
-            info!(feed = self.client.feed.name, "the feed can be used again");
-        }
-    }
-
-    /// When there is something to look after.
-    fn due(&self) -> Instant {
-        let silent = self.last_message + self.client.feed.silence_after;
-        let pong = self.unanswered.map_or(silent, |(sent, _)| sent + self.client.timing.pong_within);
-        self.next_ping.min(silent).min(pong)
-    }
-
-    /// On an empty socket: is the connection still alive?
-    fn check(&mut self, received: u64) -> Result<(), Disconnect> {
-        let now = Instant::now();
-        let silent = now - self.last_message;
-        if silent >= self.client.feed.silence_after {
-            return Err(Disconnect::Silent(self.client.feed.silence_after));
-        }
-        if let Some((sent, before)) = self.unanswered {
-            if received > before {
-                self.unanswered = None;
-            } else if now - sent >= self.client.timing.pong_within {
-                return Err(Disconnect::PongTimeout(self.client.timing.pong_within));
-            }
-        }
-        Ok(())
-    }
-
-    /// Sends a ping if it is time.
-    async fn ping(&mut self, socket: &mut WebSocketStream<&mut Wire>) -> Result<(), Disconnect> {
-        let now = Instant::now();
-        if self.next_ping > now {
-            return Ok(());
-        }
-        self.next_ping = now + self.client.timing.ping_every;
-        self.unanswered.get_or_insert((now, socket.get_ref().received()));
-        self.pings += 1;
-        let ping = Message::Ping(format!("certsieve {}", self.pings).into());
-        // Polled once: a server that reads nothing must not be waited for. Its pong will be missed.
-        match poll!(pin!(socket.send(ping))) {
-            Poll::Ready(Err(WsError::WriteBufferFull(_))) | Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
-            Poll::Ready(Err(error)) => Err(self.client.disconnect(error)),
-        }
-    }
-
-    fn is_stable(&self) -> bool {
-        self.first_message.is_some_and(|first| self.last_message - first >= self.client.timing.stable_after)
-    }
-}
-
-/// Why a connection ended.
-#[derive(Debug, thiserror::Error)]
-enum Disconnect {
-    #[error("the server closed it with code {code}{reason}")]
-    Close { code: u16, reason: String },
-    #[error("the server closed it without a code")]
-    CloseWithoutCode,
-    #[error("the server ended the stream without a word")]
-    Eof,
-    #[error("no message for {0:?} (silence_after)")]
-    Silent(Duration),
-    #[error("no pong and no other byte for {0:?} after a ping")]
-    PongTimeout(Duration),
-    #[error("a message has {size} bytes or more, max_message_bytes is {limit}")]
-    TooLarge { size: usize, limit: usize },
-    #[error("the server broke the WebSocket protocol: {0}")]
-    Protocol(String),
-    #[error("TLS: {0}")]
-    Tls(String),
-    #[error("{0}")]
-    Io(io::Error),
-}
-
-impl Disconnect {
-    fn reason(&self) -> DisconnectReason {
-        match self {
-            Disconnect::Close { .. } | Disconnect::CloseWithoutCode => DisconnectReason::Close,
-            Disconnect::Eof => DisconnectReason::Eof,
-            Disconnect::Silent(_) => DisconnectReason::Silent,
-            Disconnect::PongTimeout(_) => DisconnectReason::PongTimeout,
-            Disconnect::TooLarge { .. } => DisconnectReason::TooLarge,
-            Disconnect::Protocol(_) => DisconnectReason::Protocol,
-            Disconnect::Tls(_) => DisconnectReason::Tls,
-            Disconnect::Io(_) => DisconnectReason::Io,
-        }
-    }
-}
-
-impl Ending {
-    /// The close frame for the server.
-    fn goodbye(&self) -> Option<CloseFrame> {
-        let (code, reason) = match self {
-            Ending::Stopped => (CloseCode::Away, ""),
-            Ending::Refused(_) => (CloseCode::Unsupported, "this stream cannot be used"),
-            Ending::Lost(Disconnect::TooLarge { .. }) => (CloseCode::Size, "message too large"),
-            Ending::Lost(Disconnect::Protocol(_)) => (CloseCode::Protocol, ""),
-            Ending::Lost(Disconnect::Silent(_)) => (CloseCode::Normal, "no message for too long"),
-            Ending::Lost(_) => (CloseCode::Normal, ""),
-        };
-        Some(CloseFrame { code, reason: reason.into() })
-    }
 }
 
 /// Why there is no connection.
@@ -694,7 +413,7 @@ mod tests {
     use super::*;
     use crate::config::Secret;
 
-    fn feed(url: &str, headers: &[(&str, &str)]) -> CertstreamFeed {
+    pub fn feed(url: &str, headers: &[(&str, &str)]) -> CertstreamFeed {
         CertstreamFeed {
             name: "test".to_owned(),
             url: url.to_owned(),
@@ -707,7 +426,7 @@ mod tests {
         }
     }
 
-    fn client<R>(feed: &CertstreamFeed, ask: impl FnOnce(&Client<'_>) -> R) -> R {
+    pub fn client<R>(feed: &CertstreamFeed, ask: impl FnOnce(&Client<'_>) -> R) -> R {
         let meter = FeedMeter::new("test", None);
         ask(&Client { secrets: Secrets::of(feed), feed, timing: &Timing::default(), meter: &meter })
     }
@@ -762,13 +481,5 @@ mod tests {
             });
             assert!(error.contains(what) && error.contains(name) && !error.contains("tok3n"), "{error}");
         }
-    }
-
-    #[test]
-    fn a_servers_last_words_are_escaped_and_cut() {
-        let frame = CloseFrame { code: 1008.into(), reason: "a\x1b[2J\n".repeat(30).into() };
-        let said = client(&feed("ws://h/", &[]), |client| client.closed(Some(frame)).to_string());
-        assert!(said.starts_with("the server closed it with code 1008: a\\u{1b}[2J\\n"), "{said}");
-        assert!(said.len() < 160 && said.chars().all(|c| !c.is_control()), "{said}");
     }
 }

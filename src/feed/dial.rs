@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -33,6 +33,10 @@ const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
 
 /// More addresses of one host are not tried: the last would begin 4 s after the first.
 const MAX_ADDRESSES: usize = 16;
+
+/// A connection's task gives way after so many bytes. What a server packs into them, a hundred thousand
+/// empty frames say, keeps the thread for milliseconds.
+const BYTES_PER_TURN: usize = 256 * 1024;
 
 /// Characters of a TLS error that are said: it can hold names from the server's certificate.
 const MAX_CAUSE: usize = 400;
@@ -223,7 +227,7 @@ pub(super) fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
 pub enum DialError {
     #[error("its name cannot be looked up: {source}")]
     Lookup { source: io::Error },
-    #[error("cannot connect: {source}")]
+    #[error("{source}")]
     Tcp { source: io::Error },
     #[error("{stage} took longer than {limit:?}")]
     Timeout { stage: &'static str, limit: Duration },
@@ -258,21 +262,29 @@ impl DialError {
 trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
 
-/// A byte stream that counts what it receives: any byte is a sign of life, even in the middle of a
-/// message.
+/// A byte stream that counts what it receives, for any byte is a sign of life, even in the middle of a
+/// message; and that gives way to other tasks when it has received much.
 pub struct Wire {
     stream: Box<dyn Duplex>,
     received: u64,
+    /// Bytes received in this turn.
+    turn: usize,
+    gave_way: bool,
 }
 
 impl Wire {
     fn new(stream: impl Duplex + 'static) -> Wire {
-        Wire { stream: Box::new(stream), received: 0 }
+        Wire { stream: Box::new(stream), received: 0, turn: 0, gave_way: false }
     }
 
     /// Bytes received since it was opened.
     pub fn received(&self) -> u64 {
         self.received
+    }
+
+    /// The last read ended because the turn was over: there may be more.
+    pub fn gave_way(&self) -> bool {
+        self.gave_way
     }
 }
 
@@ -282,9 +294,22 @@ impl AsyncRead for Wire {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.turn >= BYTES_PER_TURN {
+            self.turn = 0;
+            self.gave_way = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.gave_way = false;
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-        self.received += (buffer.filled().len() - before) as u64;
+        let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, buffer) else {
+            self.turn = 0;
+            return Poll::Pending;
+        };
+        read?;
+        let size = buffer.filled().len() - before;
+        self.turn += size;
+        self.received += size as u64;
         Poll::Ready(Ok(()))
     }
 }

@@ -1,3 +1,7 @@
 //! What a contributor runs: no JVM, no Go, no network, no root. One file a subject.
 
+#[path = "../support/mod.rs"]
+mod support;
+
+mod feed;
 mod tidy;

@@ -1,8 +1,15 @@
 //! What tests start and own: real servers, each in its own folder, on loopback, on ports that were free,
 //! stopped by pid when the test is over.
 
+// Each test binary uses a part of it.
+#![allow(dead_code)]
+
+pub mod captured;
+pub mod certificates;
 pub mod logs;
+pub mod memory;
 pub mod process;
+pub mod raw_server;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
