@@ -51,7 +51,8 @@ const SINGLE_KNOWERS: [(&str, &[&str]); 7] = [
     ("rdkafka", &["src/publish", "src/demo/broker"]),
     ("redb", &["src/store"]),
     ("hyper", &["src/http"]),
-    ("SystemTime", &["src/clock"]),
+    // The type alone is a file's time too.
+    ("SystemTime::now", &["src/clock"]),
     ("env::", &["src/config", "src/main"]),
 ];
 
@@ -299,8 +300,11 @@ fn is_module(path: &str, module: &str) -> bool {
 }
 
 /// Whether a line of code names a word, or (`fs::`) a module of the standard library: as the head of a
-/// path, by its full path, or in a list that is imported.
+/// path, by its full path, or in a list that is imported. A path (`a::b`) is looked for as it stands.
 fn knows(code: &str, what: &str) -> bool {
+    if what.contains("::") && !what.ends_with("::") {
+        return code.contains(what);
+    }
     let Some(module) = what.strip_suffix("::") else {
         return words(code).any(|word| word == what);
     };
@@ -326,6 +330,8 @@ fn what_a_line_knows() {
         ("ufs::read()", "fs::", false),
         ("env!(\"CARGO_PKG_VERSION\")", "env::", false),
         ("std::env::var(\"HOME\")", "env::", true),
+        ("let now = SystemTime::now();", "SystemTime::now", true),
+        ("modified: SystemTime,", "SystemTime::now", false),
         ("use std::net::IpAddr;", "TcpStream", false),
         ("use std::net::{IpAddr, TcpStream};", "TcpStream", true),
         ("use tokio_tungstenite::connect_async;", "tungstenite", false),
