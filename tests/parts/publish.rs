@@ -337,7 +337,7 @@ fn a_refusal_is_said_in_words_and_ends_when_its_cause_does() {
         (
             "refused-nameless",
             config(broker.tls(), "refused-nameless", &nameless),
-            "the broker wants a client certificate",
+            "wants one and got none: see \"ssl.certificate.location\"",
             Reason::Ssl,
             None,
         ),
@@ -503,10 +503,10 @@ fn a_lower_limit_rejects_what_is_too_large_alone_and_nothing_else() {
 }
 
 #[test]
-fn a_producer_forgotten_by_the_broker_goes_on() {
+fn a_producer_forgotten_by_the_broker_goes_on_and_so_after_an_orderly_restart() {
     let settings =
         [("producer.id.expiration.ms", "3000"), ("producer.id.expiration.check.interval.ms", "500")];
-    let broker = Broker::start(&settings);
+    let mut broker = Broker::start(&settings);
     make_topics(&broker, "idle");
     let mut account = Account::new(&config(broker.plain(), "idle", &[]));
     for _ in 0..3 {
@@ -521,7 +521,14 @@ fn a_producer_forgotten_by_the_broker_goes_on() {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
-    assert_eq!(all(read(&broker, &Topic::Alert.name("idle"))), numbers(0..90));
+    broker.stop();
+    for _ in 0..10 {
+        account.offer(Topic::Alert, 200);
+    }
+    account.turn();
+    broker.restart();
+    account.settle("after the restart");
+    assert_eq!(all(read(&broker, &Topic::Alert.name("idle"))), numbers(0..100));
 }
 
 #[test]

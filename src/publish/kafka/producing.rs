@@ -231,8 +231,11 @@ impl ClientContext for Sink {
         if self.is_echo(words) {
             return;
         }
-        let code = error.rdkafka_error_code().unwrap_or(Code::Fail);
-        let reason = Reason::of(code);
+        let reason = match Reason::of(error.rdkafka_error_code().unwrap_or(Code::Fail)) {
+            // A client certificate is refused when the handshake is over, in what is then a transport error.
+            Reason::Transport if words.contains("SSL routines") => Reason::Ssl,
+            reason => reason,
+        };
         self.core.meter.count(reason);
         // The code is the cause's; that it was fatal stands in the words, and in `Producing::fatal`.
         let fatal = words.starts_with("Fatal error: ");
