@@ -15,8 +15,8 @@ use certsieve::feed::certstream::{self, Timing};
 use certsieve::feed::{CONNECT_RESULTS, DISCONNECT_REASONS, FeedMeter, Intake, Refusal};
 use tokio::sync::watch;
 
-use crate::support::certificates::Authority;
 use crate::support::captured::Logs;
+use crate::support::certificates::Authority;
 use crate::support::memory::{alone, resident};
 use crate::support::raw_server::*;
 

@@ -20,7 +20,7 @@ const HINTS: [(&str, &str); 15] = [
     ("unknown ca", "the broker does not trust the CA of the client certificate given here"),
     (
         "bad certificate",
-        "the broker refuses the client certificate, or wants one: see \"ssl.certificate.location\"",
+        "the broker refuses the client certificate, or wants one and got none: see \"ssl.certificate.location\" and \"ssl.key.location\" in [kafka.properties]",
     ),
     ("certificate expired", "the client certificate is past its validity"),
     ("hostname mismatch", "the broker's certificate names another host than [kafka] brokers"),

@@ -85,7 +85,7 @@ impl Findings {
                 Look::Present { partitions, replicas, .. } => {
                     self.add(Level::Fine, format!("topic {name} has {partitions} partitions"));
                     let least = topics::min_in_sync(&core.settings, name);
-                    match topics::weakness(name, replicas, least.as_ref().copied()) {
+                    match topics::weakness(name, replicas, &least) {
                         None => self.add(Level::Fine, format!("topic {name}: replication {replicas}")),
                         Some(weak) => self.add(Level::Warning, weak),
                     }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::Producer;
 use rdkafka::types::RDKafkaErrorCode as Code;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use super::meter::Reason;
 use super::producing::{Core, Producing};
@@ -229,11 +229,8 @@ impl Round {
             let name = &self.core.names[topic as usize];
             let least = topics::min_in_sync(&self.core.settings, name);
             self.min_in_sync[topic as usize] = least.as_ref().ok().copied();
-            if let Err(error) = &least {
-                debug!("topic {name}: min.insync.replicas not known: {error}");
-            }
-            if let Some(words) = topics::weakness(name, replicas[topic as usize], least.as_ref().copied()) {
-                warn!("an acknowledged record could be lost with one broker: {words}");
+            if let Some(words) = topics::weakness(name, replicas[topic as usize], &least) {
+                warn!("look at how Kafka keeps records: {words}");
             }
         }
     }

@@ -14,7 +14,8 @@
 //! `publish` and `tend` never wait for the network: a producer is made in milliseconds and taken down on
 //! a thread of its own; questions to Kafka (do the topics exist, are they kept well, is anybody there) are
 //! the [`lookout`]'s. A producer that is fatally wrong, or that stands still while all looks well, is
-//! replaced, with back-off; what it held comes back and is sent again, with the same id.
+//! replaced, with back-off, and so is one whose handshake fails when its certificate files have changed;
+//! what it held comes back and is sent again, with the same id.
 //!
 //! Bounds: 100,000 records and 32 MiB taken and not yet reported, twice that in librdkafka's own copy.
 
@@ -188,6 +189,14 @@ impl KafkaPublisher {
             self.core.trouble(Trouble::Fatal, Reason::Fatal, &format!("the producer is replaced: {words}"));
             self.retire(broken);
             self.rebuild.wait(now);
+        }
+        let renewed = |m: &mut Arc<Producing>| {
+            self.core.standing().handshake_fails() && m.stamp != self.core.settings.stamp()
+        };
+        if let Some(outdated) = self.main.take_if(renewed) {
+            info!("a certificate file has changed since the handshake began to fail: it is read again");
+            self.retire(outdated);
+            self.rebuild.now(now);
         }
         match &self.main {
             None if self.rebuild.over(now) => {

@@ -17,7 +17,7 @@ use tracing::debug;
 
 use super::meter::{KafkaMeter, Reason};
 use super::outstanding::{Attempt, Lane, Outstanding, Token};
-use super::settings::Settings;
+use super::settings::{Settings, Stamp};
 use super::standing::{Standing, Trouble};
 use super::{KafkaSetupError, cause, topic_names, topics};
 use crate::clock;
@@ -68,10 +68,11 @@ impl Core {
 
     pub fn produce(self: &Arc<Core>, lane: Lane, alone: bool) -> Result<Arc<Producing>, KafkaSetupError> {
         let sink = Sink { core: Arc::clone(self), alone, echo: Mutex::default() };
+        let stamp = self.settings.stamp();
         let config = self.settings.producer(alone);
         let producer =
             ThreadedProducer::from_config_and_context(&config, sink).map_err(|e| self.setup_error(e))?;
-        Ok(Arc::new(Producing { lane, producer, made: Instant::now() }))
+        Ok(Arc::new(Producing { lane, producer, made: Instant::now(), stamp }))
     }
 
     /// librdkafka's words on a property, never its value.
@@ -169,6 +170,8 @@ pub struct Producing {
     pub lane: Lane,
     pub producer: ThreadedProducer<Sink>,
     pub made: Instant,
+    /// The files it was made with.
+    pub stamp: Stamp,
 }
 
 impl Producing {
@@ -228,13 +231,21 @@ impl ClientContext for Sink {
         if self.is_echo(words) {
             return;
         }
-        let code = error.rdkafka_error_code().unwrap_or(Code::Fail);
-        let reason = Reason::of(code);
+        let reason = match Reason::of(error.rdkafka_error_code().unwrap_or(Code::Fail)) {
+            // A client certificate is refused when the handshake is over, in what is then a transport error.
+            Reason::Transport if words.contains("SSL routines") => Reason::Ssl,
+            reason => reason,
+        };
         self.core.meter.count(reason);
         // The code is the cause's; that it was fatal stands in the words, and in `Producing::fatal`.
         let fatal = words.starts_with("Fatal error: ");
         let what = if fatal { Trouble::Fatal } else { Trouble::Connection };
-        self.core.trouble(what, reason, words);
+        match reason {
+            Reason::AllBrokersDown => {
+                self.core.trouble(what, reason, &format!("no broker can be reached: {words}"))
+            }
+            _ => self.core.trouble(what, reason, words),
+        }
     }
 }
 

@@ -3,6 +3,9 @@
 //! The operator's own properties come first and what carries the promises last, so that nothing in a
 //! file can weaken it (`config.rs` refuses such keys with the reason; this is the second lock).
 
+use std::fs;
+use std::time::SystemTime;
+
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 
 use super::outstanding::{MAX_BYTES, MAX_RECORDS};
@@ -19,7 +22,7 @@ pub const MAX_RECORD_BYTES: usize = 1_000_000;
 const STATISTICS_MS: usize = 5_000;
 
 /// What the promises rest on; in force whatever the configuration says.
-const PROMISES: [(&str, &str); 6] = [
+const PROMISES: [(&str, &str); 7] = [
     ("enable.idempotence", "true"),
     ("acks", "all"),
     // For ever: by default a record is dropped after five minutes without a broker.
@@ -29,10 +32,21 @@ const PROMISES: [(&str, &str); 6] = [
     ("allow.auto.create.topics", "false"),
     // Otherwise the producer idles for up to ten seconds after the broker is back.
     ("reconnect.backoff.max.ms", "1000"),
+    // The back-off starts anew with every TCP connection: with the default of 100 a handshake that fails
+    // is tried sixteen times a second (librdkafka 2.12.1).
+    ("reconnect.backoff.ms", "1000"),
 ];
 
 /// Parts of the names of properties whose values are secrets.
 const SECRET: [&str; 6] = ["password", "secret", ".pem", "jaas", "oauthbearer.config", "token"];
+
+/// Files that a handshake needs; read once, when a client is made.
+const FILES: [&str; 4] =
+    ["ssl.ca.location", "ssl.certificate.location", "ssl.key.location", "ssl.keystore.location"];
+
+/// What is seen of these files without reading them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Stamp(Vec<Option<(SystemTime, u64)>>);
 
 /// Everything a client of this configuration is made of.
 #[derive(Clone)]
@@ -110,6 +124,16 @@ impl Settings {
             producer.set("batch.num.messages", "1");
         }
         producer
+    }
+
+    /// Changes when a file of the handshake does: certificates are renewed in place.
+    pub fn stamp(&self) -> Stamp {
+        let files = FILES.iter().filter_map(|name| self.common.get(name));
+        let seen = files.map(|path| {
+            let file = fs::metadata(path).ok()?;
+            Some((file.modified().ok()?, file.len()))
+        });
+        Stamp(seen.collect())
     }
 
     /// For questions: no records, no idempotence.

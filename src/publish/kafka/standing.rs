@@ -199,6 +199,11 @@ impl Standing {
         self.delivered[topic as usize]
     }
 
+    /// Brokers are reached, and no handshake succeeds.
+    pub fn handshake_fails(&self) -> bool {
+        self.connection.as_ref().is_some_and(|said| said.reason == Reason::Ssl)
+    }
+
     /// A producer made at `made` has lived long enough; true when Kafka answered in that time.
     pub fn survived(&mut self, made: Instant) -> bool {
         let answered = self.last_answer.is_some_and(|at| at > made);
@@ -246,7 +251,8 @@ fn telling(reason: Reason) -> u8 {
     match reason {
         Reason::Authentication | Reason::Ssl | Reason::ClusterAuthorization | Reason::Unsupported => 3,
         Reason::Resolve | Reason::Transport => 2,
-        Reason::AllBrokersDown | Reason::Timeout => 0,
+        // "1/1 brokers are down" says less than anything else.
+        Reason::AllBrokersDown => 0,
         _ => 1,
     }
 }
