@@ -4,4 +4,5 @@
 mod support;
 
 mod feed;
+mod proxy;
 mod tidy;
