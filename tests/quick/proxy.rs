@@ -321,7 +321,7 @@ fn every_way_a_proxy_can_fail_is_named_and_tried_again() {
             seen.connects(label) > 0 && server.connections() > 1
         });
         let logs = seen.logs.text();
-        assert_eq!(seen.connects(label), seen.meter.connects().iter().sum(), "{name}: {logs}");
+        assert_eq!(seen.connects(label), seen.meter.connects().iter().sum::<u64>(), "{name}: {logs}");
         for words in says {
             assert!(logs.contains(words), "{name}: {words:?} is not said: {logs}");
         }
