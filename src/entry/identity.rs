@@ -10,6 +10,10 @@ use std::net::IpAddr;
 
 use super::anomaly::{Anomalies, Anomaly};
 
+/// A name of the text is looked for among so many of those read before: it stands there in the same
+/// order, but for a common name in front or an address in between.
+const LOOK_AHEAD: usize = 4;
+
 /// Where an identity stood; the label is `certsieve.matches.source`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Provenance {
@@ -64,6 +68,12 @@ pub struct Identity {
     raw: Span,
     /// From the DER rather than from the text.
     der: bool,
+    /// The text has it, too or alone.
+    in_text: bool,
+    /// All that its raw form denotes: what is written so is this, wherever it stands.
+    alone: bool,
+    /// Another identity has the value, and says more.
+    repeated: bool,
 }
 
 /// All identities of one entry.
@@ -71,6 +81,8 @@ pub struct Identity {
 pub struct Identities {
     arena: String,
     list: Vec<Identity>,
+    /// Room for [`settle`](Identities::settle); empty outside it.
+    order: Vec<u32>,
 }
 
 impl Identities {
@@ -139,7 +151,38 @@ impl Identities {
         der: bool,
         anomalies: Anomalies,
     ) {
-        self.list.push(Identity { value, provenance, anomalies, contradicted: false, raw, der });
+        self.list.push(Identity {
+            value,
+            provenance,
+            anomalies,
+            contradicted: false,
+            raw,
+            der,
+            in_text: !der,
+            alone: false,
+            repeated: false,
+        });
+    }
+
+    /// Says that the last one added is all that its raw form denotes, and that without an anomaly.
+    pub(super) fn last_stands_alone(&mut self) {
+        if let Some(last) = self.list.last_mut() {
+            last.alone = true;
+        }
+    }
+
+    /// Whether a name of the text is written as one that was read before, which is then marked as being in
+    /// the text: most names stand in a message three times. `next` is where to look, and moves on.
+    pub(super) fn meet(&mut self, raw: &str, next: &mut usize) -> bool {
+        for at in *next..self.list.len().min(*next + LOOK_AHEAD) {
+            let known = self.list[at];
+            if known.alone && self.text(known.raw) == raw {
+                self.list[at].in_text = true;
+                *next = at + 1;
+                return true;
+            }
+        }
+        false
     }
 
     /// Each value once, from the place that says most: the DER before the text, a SAN before a common
@@ -148,40 +191,45 @@ impl Identities {
     ///
     /// Returns whether DER and text disagree.
     pub(super) fn settle(&mut self, has_der: bool, text_has_san: bool) -> bool {
-        let arena = &self.arena;
-        let mut order: Vec<u32> = (0..self.list.len() as u32).collect();
-        let list = &self.list;
-        let key = |i: &u32| &list[*i as usize];
-        order.sort_by(|a, b| {
-            let (x, y) = (key(a), key(b));
-            compare(arena, &x.value, &y.value)
+        let mut order = std::mem::take(&mut self.order);
+        order.extend(0..self.list.len() as u32);
+        let one = |i: u32| &self.list[i as usize];
+        // Equal ones stand together, the best one first.
+        order.sort_unstable_by(|a, b| {
+            let (x, y) = (one(*a), one(*b));
+            compare(&self.arena, &x.value, &y.value)
                 .then(y.der.cmp(&x.der))
                 .then(x.provenance.cmp(&y.provenance))
                 .then(a.cmp(b))
         });
-        let mut keep = vec![false; self.list.len()];
         let mut disagree = false;
-        let mut contradicted = Vec::new();
-        for group in order.chunk_by(|a, b| compare(arena, &key(a).value, &key(b).value).is_eq()) {
-            let best = group[0] as usize;
-            keep[best] = true;
-            if !has_der {
-                continue;
+        let mut rest = order.as_slice();
+        while let Some((best, others)) = rest.split_first() {
+            let best = *best as usize;
+            let value = self.list[best].value;
+            let mut repeats = 0;
+            for other in others {
+                let other = &mut self.list[*other as usize];
+                if compare(&self.arena, &other.value, &value).is_ne() {
+                    break;
+                }
+                other.repeated = true;
+                let in_text = other.in_text;
+                self.list[best].in_text |= in_text;
+                repeats += 1;
             }
-            let of_der = list[best].der;
-            let of_text = group.iter().any(|i| !key(i).der);
-            if !of_der {
-                contradicted.push(best);
+            rest = &others[repeats..];
+            let best = &mut self.list[best];
+            if has_der && !best.der {
+                best.contradicted = true;
                 disagree = true;
-            } else if text_has_san && !of_text && list[best].provenance != Provenance::CommonName {
-                disagree = true;
+            } else if has_der && text_has_san && !best.in_text {
+                disagree |= best.provenance != Provenance::CommonName;
             }
         }
-        for i in contradicted {
-            self.list[i].contradicted = true;
-        }
-        let mut kept = keep.into_iter();
-        self.list.retain(|_| kept.next().unwrap_or(false));
+        order.clear();
+        self.order = order;
+        self.list.retain(|identity| !identity.repeated);
         disagree
     }
 }
@@ -200,5 +248,122 @@ impl Identity {
     /// An address that stands where a name belongs.
     pub fn is_misplaced_address(&self) -> bool {
         self.anomalies.has(Anomaly::IpInDns) || self.anomalies.has(Anomaly::IpInCommonName)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::entry::name::{Place, read};
+
+    type Settled = Vec<(String, Provenance, Anomalies, bool)>;
+
+    /// The names of the DER, of its common name and of the text, read one after another. `meet`: those
+    /// that were read before are not read again.
+    fn settled(names: &[(&str, Provenance, bool)], meet: bool, has_der: bool) -> (Settled, bool) {
+        let mut identities = Identities::default();
+        let (mut next, mut before) = (0, None);
+        for (name, provenance, der) in names {
+            if before.replace(*provenance) != Some(*provenance) {
+                next = 0;
+            }
+            if *der || !meet || !identities.meet(name, &mut next) {
+                read(name.as_bytes(), Place { provenance: *provenance, der: *der }, &mut identities);
+            }
+        }
+        let disagree = identities.settle(has_der, true);
+        let all = identities.iter();
+        let all = all.map(|i| (identities.value(i), i.provenance, i.anomalies, i.contradicted)).collect();
+        (all, disagree)
+    }
+
+    const NAMES: [&str; 9] = [
+        "a.example",
+        "b.example",
+        "A.example",
+        "*.b.example",
+        "1.1.1.1",
+        "1.1.1.1.in-addr.arpa",
+        "xn--bcher-kva.example",
+        "a b.example",
+        "c.example",
+    ];
+
+    proptest! {
+        #[test]
+        fn not_to_read_a_name_again_changes_nothing(
+            der in proptest::collection::vec(0..NAMES.len(), 0..6),
+            san in proptest::collection::vec(0..NAMES.len(), 0..6),
+            rest in proptest::collection::vec(0..NAMES.len(), 0..8),
+            cn in proptest::option::of(0..NAMES.len()),
+            text_cn in proptest::option::of(0..NAMES.len()),
+            has_der: bool,
+        ) {
+            let of = |list: &[usize], provenance, der| -> Vec<_> {
+                list.iter().map(|i| (NAMES[*i], provenance, der)).collect()
+            };
+            let names = [
+                of(cn.as_slice(), Provenance::CommonName, true),
+                of(&der, Provenance::SanDns, true),
+                of(&san, Provenance::TextSan, false),
+                of(text_cn.as_slice(), Provenance::CommonName, false),
+                of(&rest, Provenance::TextDomains, false),
+            ]
+            .concat();
+            prop_assert_eq!(settled(&names, true, has_der), settled(&names, false, has_der));
+        }
+    }
+
+    #[test]
+    fn each_value_once_and_from_the_place_that_says_most() {
+        use Provenance as P;
+        for (names, want, disagree) in [
+            (
+                &[("a.example", P::SanDns, true), ("a.example", P::TextSan, false)][..],
+                "san.dns a.example",
+                false,
+            ),
+            (
+                &[
+                    ("a.example", P::CommonName, true),
+                    ("a.example", P::SanDns, true),
+                    ("A.example", P::TextSan, false),
+                ],
+                "san.dns a.example",
+                false,
+            ),
+            (
+                &[
+                    ("a.example", P::SanDns, true),
+                    ("b.example", P::SanDns, true),
+                    ("a.example", P::TextSan, false),
+                ],
+                "san.dns a.example, san.dns b.example",
+                true,
+            ),
+            (
+                &[
+                    ("a.example", P::SanDns, true),
+                    ("a.example", P::TextSan, false),
+                    ("b.example", P::TextDomains, false),
+                ],
+                "san.dns a.example, text.domains b.example!",
+                true,
+            ),
+            (&[("a.example", P::CommonName, true)], "cn a.example", false),
+        ] {
+            for meet in [true, false] {
+                let (found, got) = settled(names, meet, true);
+                let found: Vec<_> = found
+                    .iter()
+                    .map(|(value, from, _, contradicted)| {
+                        format!("{} {value}{}", from.label(), if *contradicted { "!" } else { "" })
+                    })
+                    .collect();
+                assert_eq!((found.join(", ").as_str(), got), (want, disagree), "{names:?}");
+            }
+        }
     }
 }

@@ -58,7 +58,12 @@ pub fn decode(bytes: &[u8]) -> Result<Message<'_>, MessageError> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(Message::Idle);
     }
-    let outer: Object<Envelope<'_>> = serde_json::from_slice(bytes)?;
+    let outer: Object<Envelope<'_>> = match std::str::from_utf8(bytes) {
+        // One look at the whole is cheaper than one at each string.
+        Ok(text) => serde_json::from_str(text)?,
+        // A string that nobody asks for may hold other bytes.
+        Err(_) => serde_json::from_slice(bytes)?,
+    };
     let envelope = match outer {
         Object::Is(envelope) => envelope,
         Object::Other(kind) => return Err(MessageError::NotObject(kind)),

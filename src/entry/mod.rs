@@ -269,31 +269,49 @@ fn read_raw(raw: &RawName, der: &[u8], out: &mut Identities) -> Anomalies {
     anomalies
 }
 
-/// The identities that the message's text claims, of every dialect.
+/// The identities that the message's text claims, of every dialect. What is written as it stands in the
+/// DER, or further up in the text, is read once.
 fn read_text(update: &CertificateUpdate<'_>, out: &mut Identities) {
     let place = |provenance| name::Place { provenance, der: false };
     let leaf = &update.leaf;
     if let Some(san) = leaf.extensions.subject_alt_name.as_str() {
-        for token in san.split([',', '\n']).map(str::trim) {
-            read_san_token(token, out);
+        let mut next = 0;
+        for token in split(san) {
+            read_san_token(token.trim(), &mut next, out);
         }
     }
-    if let Some(common_name) = leaf.subject.common_name.as_str() {
+    if let Some(common_name) = leaf.subject.common_name.as_str()
+        && !out.meet(common_name, &mut 0)
+    {
         name::read(common_name.as_bytes(), place(Provenance::CommonName), out);
     }
+    let mut next = 0;
     for name in &leaf.all_domains.list {
         // `all_domains` holds the common name too; as such it was read already.
-        if leaf.subject.common_name.as_str() != Some(name.as_ref()) {
+        if leaf.subject.common_name.as_str() != Some(name.as_ref()) && !out.meet(name, &mut next) {
             name::read(name.as_bytes(), place(Provenance::TextDomains), out);
         }
     }
 }
 
+/// At commas and line feeds.
+fn split(san: &str) -> impl Iterator<Item = &str> {
+    let mut start = 0;
+    memchr::memchr2_iter(b',', b'\n', san.as_bytes())
+        .chain(std::iter::once(san.len()))
+        .map(move |end| &san[std::mem::replace(&mut start, end + 1)..end])
+}
+
 /// One entry of `subjectAltName` as text: `DNS:x`, `IP Address:1.1.1.1`, `IP:1.1.1.1`, or no prefix.
-fn read_san_token(token: &str, out: &mut Identities) {
+fn read_san_token(token: &str, next: &mut usize, out: &mut Identities) {
     let place = name::Place { provenance: Provenance::TextSan, der: false };
+    let mut read = |name: &str, out: &mut Identities| {
+        if !out.meet(name, next) {
+            name::read(name.as_bytes(), place, out);
+        }
+    };
     if let Some(name) = token.strip_prefix("DNS:") {
-        return name::read(name.as_bytes(), place, out);
+        return read(name, out);
     }
     let stripped = token.strip_prefix("IP Address:").or_else(|| token.strip_prefix("IP:"));
     let bare = stripped.unwrap_or(token).trim();
@@ -309,7 +327,7 @@ fn read_san_token(token: &str, out: &mut Identities) {
         // email:, URI:, RFC 822Name:, othername:, DirName: … name no host that is certified.
         Some((kind, _))
             if kind.chars().all(|c| c.is_ascii_alphanumeric() || c == ' ') && stripped.is_none() => {}
-        _ => name::read(bare.as_bytes(), place, out),
+        _ => read(bare, out),
     }
 }
 

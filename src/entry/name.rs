@@ -39,9 +39,9 @@ pub fn to_u_labels(name: &str) -> Cow<'_, str> {
 /// An address as text: dotted decimal, RFC 4291, or the sixteen decimal octets joined by dots that the
 /// Elixir server writes for IPv6. `::ffff:a.b.c.d` is `a.b.c.d`; true when it was written so.
 pub fn address(text: &str) -> Option<(IpAddr, bool)> {
-    // Most names end here: an address starts with a hexadecimal digit or a colon and has a dot or a colon.
-    let first = *text.as_bytes().first()?;
-    if !(first.is_ascii_hexdigit() || first == b':') || text.len() > 64 {
+    // Most names end here, at the last letter of their top-level domain.
+    let belongs = |byte: u8| byte.is_ascii_hexdigit() || matches!(byte, b'.' | b':');
+    if text.len() > 64 || !text.bytes().rev().all(belongs) {
         return None;
     }
     if let Ok(address) = text.parse::<IpAddr>() {
@@ -113,11 +113,10 @@ impl Place {
 
 /// Adds every identity that `raw` denotes.
 pub fn read(raw: &[u8], place: Place, out: &mut Identities) {
-    if is_plain(raw) {
+    if let Some(case) = plain_case(raw) {
         // Plain names are ASCII, so this does not fail.
         if let Ok(text) = std::str::from_utf8(raw) {
-            let kept = out.keep(text);
-            plain(text, kept, place, Anomalies::default(), out);
+            read_plain(text, case, place, out);
         }
         return;
     }
@@ -128,27 +127,52 @@ pub fn read(raw: &[u8], place: Place, out: &mut Identities) {
     read_odd(&text, place, out);
 }
 
-/// Letters, digits, hyphens, underscores, stars and dots, no empty label, no A-label: what nearly every
-/// name is.
-fn is_plain(raw: &[u8]) -> bool {
+/// How a plain name is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Case {
+    Lower,
+    Mixed,
+}
+
+/// Of a name of letters, digits, hyphens, underscores, stars and dots, no empty label, no A-label: what
+/// nearly every name is.
+fn plain_case(raw: &[u8]) -> Option<Case> {
     let mut before = b'.';
+    let (mut upper, mut hyphens) = (false, false);
     for &b in raw {
         match b {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'*' => {}
+            b'a'..=b'z' | b'0'..=b'9' | b'_' | b'*' => {}
+            b'-' => hyphens |= before == b'-',
+            b'A'..=b'Z' => upper = true,
             b'.' if before != b'.' => {}
-            _ => return false,
+            _ => return None,
         }
         before = b;
     }
-    before != b'.' && raw.len() <= 253 && !has_a_label(raw)
+    let plain = before != b'.' && raw.len() <= 253 && !(hyphens && has_a_label(raw));
+    plain.then_some(if upper { Case::Mixed } else { Case::Lower })
+}
+
+fn read_plain(text: &str, case: Case, place: Place, out: &mut Identities) {
+    let none = Anomalies::default();
+    let raw = out.keep(text);
+    if push_address(text, raw, place, none, out) {
+        return;
+    }
+    let ascii = if case == Case::Lower { raw } else { out.keep_lower(text) };
+    let denotes_more = push_reverse_zone(ascii, raw, place, none, out);
+    out.push(Value::Name { ascii, unicode: None }, place.provenance, raw, place.der, none);
+    if !denotes_more {
+        out.last_stands_alone();
+    }
 }
 
 fn has_a_label(name: &[u8]) -> bool {
     name.split(|b| *b == b'.').any(|label| label.len() > 4 && label[..4].eq_ignore_ascii_case(b"xn--"))
 }
 
-/// A name of literal and wildcard labels only.
-fn plain(text: &str, raw: Span, place: Place, mut anomalies: Anomalies, out: &mut Identities) {
+/// A normalised name, which may have A-labels and `?`.
+fn read_normalised(text: &str, raw: Span, place: Place, mut anomalies: Anomalies, out: &mut Identities) {
     if push_address(text, raw, place, anomalies, out) {
         return;
     }
@@ -162,19 +186,23 @@ fn plain(text: &str, raw: Span, place: Place, mut anomalies: Anomalies, out: &mu
     } else {
         None
     };
-    if let Some(address) = reverse_zone(out.text(ascii)) {
-        let (address, mapped) = canonical(address);
-        let mut odd = anomalies;
-        odd.add(place.misplaced());
-        if mapped {
-            odd.add(Anomaly::IpV4Mapped);
-        }
-        out.push(Value::Address(address), place.provenance, raw, place.der, odd);
-    }
+    push_reverse_zone(ascii, raw, place, anomalies, out);
     if out.text(ascii).split('.').any(|label| label == "?") {
         anomalies.add(Anomaly::UnparsableLabel);
     }
     out.push(Value::Name { ascii, unicode }, place.provenance, raw, place.der, anomalies);
+}
+
+/// Adds the address that a name under a reverse zone denotes beside itself; whether there is one.
+fn push_reverse_zone(ascii: Span, raw: Span, place: Place, mut odd: Anomalies, out: &mut Identities) -> bool {
+    let Some(address) = reverse_zone(out.text(ascii)) else { return false };
+    let (address, mapped) = canonical(address);
+    odd.add(place.misplaced());
+    if mapped {
+        odd.add(Anomaly::IpV4Mapped);
+    }
+    out.push(Value::Address(address), place.provenance, raw, place.der, odd);
+    true
 }
 
 fn push_address(text: &str, raw: Span, place: Place, mut odd: Anomalies, out: &mut Identities) -> bool {
@@ -189,7 +217,8 @@ fn push_address(text: &str, raw: Span, place: Place, mut odd: Anomalies, out: &m
 
 /// The address that a name under in-addr.arpa (RFC 1035, 3.5) or ip6.arpa (RFC 3596, 2.5) denotes.
 fn reverse_zone(name: &str) -> Option<IpAddr> {
-    if let Some(labels) = name.strip_suffix(".in-addr.arpa") {
+    let name = name.strip_suffix(".arpa")?;
+    if let Some(labels) = name.strip_suffix(".in-addr") {
         let mut octets = [0u8; 4];
         let mut count = 0;
         for label in labels.rsplit('.') {
@@ -198,7 +227,7 @@ fn reverse_zone(name: &str) -> Option<IpAddr> {
         }
         return (count == 4).then(|| IpAddr::V4(Ipv4Addr::from(octets)));
     }
-    let labels = name.strip_suffix(".ip6.arpa")?;
+    let labels = name.strip_suffix(".ip6")?;
     let mut value = 0u128;
     let mut count = 0;
     for label in labels.rsplit('.') {
@@ -240,7 +269,7 @@ fn read_odd(text: &str, place: Place, out: &mut Identities) {
             }
             let (name, whole) = normalise(part);
             if whole && name.contains('.') {
-                plain(&name, raw, place, parts, out);
+                read_normalised(&name, raw, place, parts, out);
             }
         }
         if host.is_empty() || (spaced && place.is_common_name()) || (!joined && host != text) {
@@ -252,7 +281,7 @@ fn read_odd(text: &str, place: Place, out: &mut Identities) {
     }
     let (name, _) = normalise(text);
     if !name.is_empty() {
-        plain(&name, raw, place, odd, out);
+        read_normalised(&name, raw, place, odd, out);
     }
 }
 
