@@ -6,5 +6,6 @@ mod broker;
 mod support;
 
 mod cloudevents;
+mod deploy;
 mod logs;
 mod publish;

@@ -1,4 +1,5 @@
-"""Checks Grafana dashboards: their form, that every metric in them is exported, that every query has data.
+"""Checks Grafana dashboards: their form, that Grafana's schema knows every key, that every metric in them is
+exported, that every query has data.
 
     dashboards.py METRICS PROMETHEUS DASHBOARD…
 
@@ -16,6 +17,9 @@ import sys
 import urllib.error
 import urllib.parse
 import urllib.request
+
+from grafana_foundation_sdk.cog import encoder, plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 GRID = 24
 # A query that a small Prometheus does not answer within this is too heavy for a dashboard.
@@ -103,6 +107,30 @@ def form(dashboard):
                 yield f"{title}: a rate over a fixed time; write $__rate_interval"
 
 
+def unknown(given, kept, path=""):
+    """What Grafana's own schema does not keep of a value."""
+    if isinstance(given, dict) and isinstance(kept, dict):
+        for key, value in given.items():
+            if key in kept:
+                yield from unknown(value, kept[key], f"{path}/{key}")
+            else:
+                yield f"{path}/{key} is unknown to Grafana"
+    elif isinstance(given, list) and isinstance(kept, list) and len(given) == len(kept):
+        for index, pair in enumerate(zip(given, kept)):
+            yield from unknown(*pair, f"{path}/{index}")
+    elif given != kept:
+        yield f"{path}: {given!r} means {kept!r} to Grafana"
+
+
+def schema(dashboard):
+    try:
+        read = Dashboard.from_json(dashboard)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        yield f"Grafana cannot read it: {error!r}"
+        return
+    yield from unknown(dashboard, json.loads(json.dumps(read, cls=encoder.JSONEncoder)))
+
+
 def names(dashboard, known):
     for text in strings(dashboard):
         for name in METRIC.findall(text):
@@ -138,11 +166,12 @@ def main(metrics, prometheus, *files):
         sys.exit(__doc__)
     with open(metrics, encoding="utf-8") as file:
         known = exported(file.read())
+    plugins.register_default_plugins()
     uids, failed, asked = {}, False, 0
     for name in files:
         with open(name, encoding="utf-8") as file:
             dashboard = json.load(file)
-        wrong = [*form(dashboard), *dict.fromkeys(names(dashboard, known))]
+        wrong = [*form(dashboard), *schema(dashboard), *dict.fromkeys(names(dashboard, known))]
         if other := uids.get(dashboard.get("uid")):
             wrong.append(f"it has the uid of {other}")
         uids[dashboard.get("uid")] = name
