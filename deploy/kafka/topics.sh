@@ -65,7 +65,7 @@ arguments() {
             ;;
         --bootstrap-server | --command-config | --principal | --consumer | --group | --prefix | \
             --replication | --min-insync)
-            [[ $# -ge 2 && -n $2 ]] || usage "$1 needs a value"
+            [[ $# -ge 2 && -n $2 && $2 != -* ]] || usage "$1 needs a value"
             value "$1" "$2"
             shift
             ;;

@@ -164,6 +164,12 @@ fn the_compose_file_holds_together() {
         .flat_map(|job| texts(&job["static_configs"][0]["targets"]))
         .collect();
     assert_eq!(targets, [&url("certsieve", 9464), &url("certstream", 8080), "127.0.0.1:9090"]);
+    // The feed server's own word on its configuration, and on how it is told.
+    let arguments = texts(&services["certstream"]["entrypoint"]);
+    let config = &services["certstream"]["volumes"][0];
+    assert_eq!(config["target"], arguments[2]);
+    let mut server = Command::new(command("certstream-server-go", "go"));
+    succeed(server.args(["validate", arguments[1]]).arg(config["source"].as_str().unwrap()));
     let feed_server = yaml("certstream-server-go.yaml");
     assert_eq!(feed_server["webserver"]["listen_port"], 8080);
     let environment = &services["certsieve"]["environment"];
@@ -386,7 +392,7 @@ fn the_dashboards_show_a_running_certsieve() {
     let mut simulate = certsieve();
     simulate.args(["simulate", "--listen", "127.0.0.1:0"]);
     let mut simulate = Process::spawn("simulate", &mut simulate, folder.path().join("simulate.out"));
-    let stream = simulate.wait_until(|said| Some(word(said, "ws://", "/full-stream")?.to_owned())).unwrap();
+    let stream = simulate.wait_until(|said| Some(word(said, "ws://", "/")?.to_owned())).unwrap();
 
     let mut run = certsieve();
     run.args(["run", "--config"]).arg(deploy("certsieve.toml"));
