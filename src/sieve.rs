@@ -262,9 +262,6 @@ impl Sieve {
         for anomaly in entry.anomalies.iter() {
             out.tally.anomalies[anomaly as usize] += 1;
         }
-        if let (Some(log), Some(index)) = (&entry.log, entry.index) {
-            out.receipts.add(log, index);
-        }
         // One in sixteen: a histogram of lags needs no more.
         if let (Some(time), true) = (entry.log_time, *seen % 16 == 1) {
             out.tally.lags.push(arrival.received.millis_since(time) as f64 / 1000.0);
@@ -273,6 +270,7 @@ impl Sieve {
         self.matches(&entry, found, hits);
         watch.lap(1, &mut out.tally);
         if hits.is_empty() && entry.malformed.is_none() {
+            receive(&entry, out);
             return Ok(Outcome::Unmatched);
         }
         let facts = entry.facts(bytes);
@@ -284,6 +282,7 @@ impl Sieve {
             (malformed, Original::of(facts.der.as_deref().unwrap_or(bytes)))
         });
         let outcome = if malformed.is_some() { Outcome::Malformed } else { Outcome::Matched };
+        receive(&entry, out);
         out.findings.push(Finding {
             facts: Some(Box::new(facts)),
             verdicts,
@@ -317,6 +316,13 @@ impl Sieve {
             matcher: self.matcher.clone(),
             arrival: arrival.clone(),
         });
+    }
+}
+
+/// The receipt, once nothing can fail any more: an index counts as seen only together with its finding.
+fn receive(entry: &Entry<'_>, out: &mut Batch) {
+    if let (Some(log), Some(index)) = (&entry.log, entry.index) {
+        out.receipts.add(log, index);
     }
 }
 
@@ -416,6 +422,9 @@ impl Batch {
     /// so that they count as never seen, and the messages count as shed. Returns how many findings.
     pub fn shed(&mut self) -> u64 {
         let findings = std::mem::take(&mut self.findings);
+        // A batch that is kept waiting must not grow by its samples.
+        self.tally.lags.clear();
+        self.tally.stages.clear();
         for finding in &findings {
             let tally = &mut self.tally;
             let counted = if finding.malformed.is_some() { &mut tally.malformed } else { &mut tally.matched };

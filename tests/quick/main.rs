@@ -3,5 +3,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod dialects;
 mod feed;
+mod judging;
+mod ledger;
+mod records;
 mod tidy;
