@@ -428,9 +428,6 @@ impl Batch {
     /// so that they count as never seen, and the messages count as shed. Returns how many findings.
     pub fn shed(&mut self) -> u64 {
         let findings = std::mem::take(&mut self.findings);
-        // A batch that is kept waiting must not grow by its samples.
-        self.tally.lags.clear();
-        self.tally.stages.clear();
         for finding in &findings {
             let tally = &mut self.tally;
             let counted = if finding.malformed.is_some() { &mut tally.malformed } else { &mut tally.matched };

@@ -242,6 +242,8 @@ fn each_dialect() {
 const NASTY_LIST: &str = "[[asset]]\nid = 'a'\ndomains = ['watched.example']\npolicy = 'observe'";
 const NASTY_NETWORKS: &str = "[[asset]]\nid = 'a'\ndomains = ['watched.example']\nnetworks = ['192.0.2.0/24', '2001:db8::/32']\npolicy = 'observe'";
 
+const W: &str = "www.watched.example";
+
 /// One frame each, and what becomes of it: outcome, reason, identities that match.
 #[test]
 fn nasty_frames() {
@@ -285,13 +287,12 @@ fn nasty_frames() {
         let text = full()["data"]["leaf_cert"]["as_der"].as_str().unwrap().to_owned();
         text[..text.len() / 2 / 4 * 4].to_owned()
     };
-    let w = "www.watched.example";
     let names = NASTY_LIST;
     let nets = NASTY_NETWORKS;
     type Row<'a> = (&'a str, &'a str, Vec<u8>, &'a str, &'a [&'a str]);
     let rows: Vec<Row<'_>> = vec![
-        ("ok", nets, raw(&whole), "matched", &[w]),
-        ("ok_trailing_newline", nets, raw(&format!("{whole}\n")), "matched", &[w]),
+        ("ok", nets, raw(&whole), "matched", &[W]),
+        ("ok_trailing_newline", nets, raw(&format!("{whole}\n")), "matched", &[W]),
         (
             "dns_entries",
             names,
@@ -306,7 +307,7 @@ fn nasty_frames() {
             names,
             raw(r#"{"data":["x\/www.watched.example"],"message_type":"dns_entries"}"#),
             "matched",
-            &[w],
+            &[W],
         ),
         (
             "surrogate_pair",
@@ -352,12 +353,12 @@ fn nasty_frames() {
         (
             "domains_nonstring",
             nets,
-            changed("/data/leaf_cert/all_domains", json!([7, null, {"a": 1}, ["x"], w])),
+            changed("/data/leaf_cert/all_domains", json!([7, null, {"a": 1}, ["x"], W])),
             "matched",
-            &[w],
+            &[W],
         ),
-        ("domains_null", nets, changed("/data/leaf_cert/all_domains", json!(null)), "matched", &[w]),
-        ("domains_missing", nets, without("all_domains"), "matched", &[w]),
+        ("domains_null", nets, changed("/data/leaf_cert/all_domains", json!(null)), "matched", &[W]),
+        ("domains_missing", nets, without("all_domains"), "matched", &[W]),
         (
             "dup_keys",
             names,
@@ -365,21 +366,21 @@ fn nasty_frames() {
             "matched",
             &["watched.example"],
         ),
-        ("int_times", nets, changed("/data/seen", json!(1_795_599_001)), "matched", &[w]),
-        ("exp_times", nets, raw(&whole.replace("1795599001.95", "1.79559900195e9")), "matched", &[w]),
-        ("neg_index", nets, changed("/data/cert_index", json!(-1)), "matched", &[w]),
+        ("int_times", nets, changed("/data/seen", json!(1_795_599_001)), "matched", &[W]),
+        ("exp_times", nets, raw(&whole.replace("1795599001.95", "1.79559900195e9")), "matched", &[W]),
+        ("neg_index", nets, changed("/data/cert_index", json!(-1)), "matched", &[W]),
         (
             "float_not_before",
             nets,
             changed("/data/leaf_cert/not_before", json!(1_795_595_398.5)),
             "matched",
-            &[w],
+            &[W],
         ),
         ("nan", nets, raw(&whole.replace("1795599001.95", "NaN")), "malformed json", &[]),
-        ("as_der_urlsafe_nopad", nets, urlsafe, "matched", &[w]),
-        ("as_der_truncated", nets, changed("/data/leaf_cert/as_der", cut_der.into()), "malformed der", &[w]),
-        ("as_der_no_base64", nets, changed("/data/leaf_cert/as_der", "é!".into()), "malformed base64", &[w]),
-        ("as_der_empty", nets, changed("/data/leaf_cert/as_der", "".into()), "matched", &[w]),
+        ("as_der_urlsafe_nopad", nets, urlsafe, "matched", &[W]),
+        ("as_der_truncated", nets, changed("/data/leaf_cert/as_der", cut_der.into()), "malformed der", &[W]),
+        ("as_der_no_base64", nets, changed("/data/leaf_cert/as_der", "é!".into()), "malformed base64", &[W]),
+        ("as_der_empty", nets, changed("/data/leaf_cert/as_der", "".into()), "matched", &[W]),
         ("san_text_injection", nets, text_only("DNS:x.com, IP Address:192.0.2.1"), "matched", &["192.0.2.1"]),
         ("san_ip_calidog", nets, text_only("IP:192.0.2.1, DNS:test1.example"), "matched", &["192.0.2.1"]),
         ("san_ip_go", nets, text_only("DNS:test1.example, IP Address:192.0.2.1"), "matched", &["192.0.2.1"]),
@@ -432,7 +433,7 @@ fn nasty_frames() {
             &[],
         ),
         ("unknown_type", nets, raw(r#"{"message_type":"server_notice","data":{"x":1}}"#), "other", &[]),
-        ("number_too_large", nets, changed("/data/cert_index", json!(1e300)), "matched", &[w]),
+        ("number_too_large", nets, changed("/data/cert_index", json!(1e300)), "matched", &[W]),
         ("byte_order_mark", nets, raw(&format!("\u{feff}{whole}")), "malformed json", &[]),
     ];
     for (name, list, frame, want, identities) in rows {

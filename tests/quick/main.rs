@@ -3,6 +3,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cli;
+mod contract;
 mod dialects;
 mod feed;
 mod judging;
