@@ -59,10 +59,11 @@ pub fn folder(files: &[(&str, &[u8])]) -> TempDir {
 fn recording() -> Vec<u8> {
     let mut lines = Vec::new();
     for index in 0..20 {
-        let certificate = match index % 5 {
+        let mut certificate = match index % 5 {
             0 => Certificate::of([ip("1.1.1.1"), dns(format!("n{index}.example"))]),
             _ => Certificate::of([dns(format!("n{index}.example"))]),
         };
+        certificate.serial = vec![1 + index as u8];
         lines.extend(certificate.full("log.example", index).into_bytes());
         lines.push(b'\n');
     }
@@ -199,7 +200,7 @@ fn ten_mistakes_are_ten_reports() {
     ]);
     for command in ["check", "run"] {
         for (config, file, lines) in [
-            ("c.toml", "c.toml", &[1, 2, 3, 4, 7, 8, 9, 11, 14, 15, 17, 19][..]),
+            ("c.toml", "c.toml", &[1, 3, 4, 7, 8, 9, 11, 14, 15, 17, 19][..]),
             ("ok.toml", "w.toml", &[1, 3, 6, 7, 7, 8, 11, 12, 17, 18, 20]),
         ] {
             let said = run(certsieve().arg(command).arg("-c").arg(folder.path().join(config)), b"");

@@ -50,6 +50,7 @@ fn elixir(certificate: &Certificate, log: &str, index: u64) -> String {
     let mut message = certificate.go(log, index, false);
     let leaf = &mut message["data"]["leaf_cert"];
     let serial = leaf["serial_number"].as_str().unwrap().trim_start_matches('0').to_owned();
+    let serial = if serial.is_empty() { "0".to_owned() } else { serial };
     leaf["serial_number"] = serial.into();
     let san = leaf["extensions"]["subjectAltName"].as_str().unwrap().replace("IP Address:", "IP:");
     leaf["extensions"]["subjectAltName"] = san.into();
