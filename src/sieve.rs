@@ -265,9 +265,6 @@ impl Sieve {
         for anomaly in entry.anomalies.iter() {
             out.tally.anomalies[anomaly as usize] += 1;
         }
-        if let (Some(log), Some(index)) = (&entry.log, entry.index) {
-            out.receipts.add(log, index);
-        }
         // One in sixteen: a histogram of lags needs no more.
         let sampled = *seen % 16 == 1 && out.tally.lags.len() < MAX_SAMPLES;
         if let (Some(time), true) = (entry.log_time, sampled) {
@@ -277,6 +274,7 @@ impl Sieve {
         self.matches(&entry, found, hits);
         watch.lap(1, &mut out.tally);
         if hits.is_empty() && entry.malformed.is_none() {
+            receive(&entry, out);
             return Ok(Outcome::Unmatched);
         }
         let facts = entry.facts(bytes);
@@ -288,6 +286,7 @@ impl Sieve {
             (malformed, Original::of(facts.der.as_deref().unwrap_or(bytes)))
         });
         let outcome = if malformed.is_some() { Outcome::Malformed } else { Outcome::Matched };
+        receive(&entry, out);
         out.findings.push(Finding {
             facts: Some(Box::new(facts)),
             verdicts,
@@ -321,6 +320,13 @@ impl Sieve {
             matcher: self.matcher.clone(),
             arrival: arrival.clone(),
         });
+    }
+}
+
+/// The receipt, once nothing can fail any more: an index counts as seen only together with its finding.
+fn receive(entry: &Entry<'_>, out: &mut Batch) {
+    if let (Some(log), Some(index)) = (&entry.log, entry.index) {
+        out.receipts.add(log, index);
     }
 }
 

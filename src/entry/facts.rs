@@ -131,11 +131,11 @@ impl Facts {
         REST + self.der.as_ref().map_or(0, Vec::len) + self.identities.size()
     }
 
-    /// What names the entry in ids: log and index, or the message itself.
-    pub fn address(&self) -> (String, String) {
+    /// What names the entry in ids: log and index, or the SHA-256 of the message in place of both.
+    pub fn address(&self) -> Vec<String> {
         match (&self.log, self.index) {
-            (Some(log), Some(index)) => (log.to_string(), index.to_string()),
-            _ => (self.message_sha256.clone().unwrap_or_default(), String::new()),
+            (Some(log), Some(index)) => vec![log.to_string(), index.to_string()],
+            _ => vec![self.message_sha256.clone().unwrap_or_default()],
         }
     }
 }

@@ -142,6 +142,10 @@ impl Decoder {
         for raw in &self.names {
             anomalies.merge(read_raw(raw, &self.der, &mut self.identities));
         }
+        // What is odd stays odd when the same name stands in its proper place too.
+        for identity in self.identities.iter() {
+            anomalies.merge(identity.anomalies);
+        }
         // A DER that broke decides nothing: the text is then read beside it on equal terms.
         let whole = walk.is_some_and(|walk| walk.broken.is_none());
         read_text(update, &mut self.identities);

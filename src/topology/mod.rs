@@ -170,8 +170,7 @@ impl Pipeline {
             Some(http) => {
                 let http = Http::bind(&http.listen).await?;
                 listening(http.address());
-                let readiness = self.readiness();
-                Some(tokio::spawn(http.serve(self.metrics.clone(), readiness, stopped.clone())))
+                Some(http)
             }
             None => None,
         };
@@ -180,6 +179,9 @@ impl Pipeline {
         for feed in self.config.feeds.clone() {
             self.start_feed(feed);
         }
+        // Answered only now: the first scrape finds every feed's series.
+        let http = http
+            .map(|http| tokio::spawn(http.serve(self.metrics.clone(), self.readiness(), stopped.clone())));
         let mut shutdown = std::pin::pin!(shutdown);
         let mut desk = std::pin::pin!(desk);
         let ended = tokio::select! {

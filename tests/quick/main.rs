@@ -3,5 +3,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cli;
+mod contract;
+mod dialects;
 mod feed;
+mod judging;
+mod ledger;
+mod records;
 mod tidy;

@@ -6,8 +6,10 @@
 
 pub mod captured;
 pub mod certificates;
+pub mod entries;
 pub mod logs;
 pub mod memory;
+pub mod pipeline;
 pub mod process;
 pub mod raw_server;
 

@@ -69,6 +69,10 @@ impl Process {
         }
     }
 
+    pub fn is_running(&mut self) -> bool {
+        !self.ended()
+    }
+
     fn output(&self) -> String {
         std::fs::read(&self.output).map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default()
     }
