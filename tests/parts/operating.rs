@@ -82,6 +82,9 @@ fn a_changed_list_judges_without_a_restart_and_a_broken_one_never_does() {
         (scrape.sum("messages_total") == served.sent && scrape.sum("messages_in_flight") == 0).then_some(())
     });
     assert_eq!(certsieve.scrape().get("messages_total{outcome=\"shed\"}"), 0);
+    certsieve.until("the end of the feed is said", SOON, |c| {
+        c.records().iter().any(|record| action(record) == "feed-down").then_some(())
+    });
     assert!(certsieve.stop().status.success());
     let records = records(folder.path());
     assert_eq!(records.last().map(action), Some("stopped"));
