@@ -53,6 +53,9 @@ pub struct Unfit(pub &'static str);
 /// One message in so many has its stages timed.
 const TIMED: u64 = 1024;
 
+/// Samples that a batch carries: one that cannot go on must not grow by them.
+const MAX_SAMPLES: usize = 256;
+
 /// Of messages that are no entries the first so many of a worker are kept, and then one in
 /// [`SAMPLED`]: a server that has gone mad must not fill the malformed topic.
 const FIRST_SAMPLES: u64 = 16;
@@ -266,7 +269,8 @@ impl Sieve {
             out.receipts.add(log, index);
         }
         // One in sixteen: a histogram of lags needs no more.
-        if let (Some(time), true) = (entry.log_time, *seen % 16 == 1) {
+        let sampled = *seen % 16 == 1 && out.tally.lags.len() < MAX_SAMPLES;
+        if let (Some(time), true) = (entry.log_time, sampled) {
             out.tally.lags.push(arrival.received.millis_since(time) as f64 / 1000.0);
         }
         hits.clear();
@@ -352,7 +356,9 @@ impl Stopwatch {
     fn lap(&mut self, stage: usize, tally: &mut Tally) {
         if let Some(clock) = self.clock {
             let now = clock();
-            tally.stages.push((stage, now.saturating_sub(self.last)));
+            if tally.stages.len() < MAX_SAMPLES {
+                tally.stages.push((stage, now.saturating_sub(self.last)));
+            }
             self.last = now;
         }
     }

@@ -120,8 +120,8 @@ impl<'a> Finder<'a, '_> {
         walk.issuer = r.expect(SEQUENCE).within("issuer")?.whole;
         let validity = r.expect(SEQUENCE).within("validity")?;
         let mut times = Reader::new(validity.body);
-        walk.not_before = times.next().within("notBefore")?.and_then(time);
-        walk.not_after = times.next().within("notAfter")?.and_then(time);
+        walk.not_before = times.read().within("notBefore")?.and_then(time);
+        walk.not_after = times.read().within("notAfter")?.and_then(time);
         let subject = r.expect(SEQUENCE).within("subject")?;
         walk.subject = subject.whole;
         // A broken subject must not hide the subjectAltName behind it.
@@ -137,18 +137,18 @@ impl<'a> Finder<'a, '_> {
 
     fn common_names(&mut self, subject: Element<'a>) -> Result<(), Broken> {
         let mut rdns = Reader::new(subject.body);
-        while let Some(rdn) = rdns.next().within("subject")? {
+        while let Some(rdn) = rdns.read().within("subject")? {
             if rdn.tag != SET {
                 continue;
             }
             let mut attributes = Reader::new(rdn.body);
-            while let Some(attribute) = attributes.next().within("subject")? {
+            while let Some(attribute) = attributes.read().within("subject")? {
                 let mut parts = Reader::new(attribute.body);
                 let Some(kind) = parts.optional(OID).within("subject")? else { continue };
                 if kind.body != COMMON_NAME {
                     continue;
                 }
-                if let Some(value) = parts.next().within("subject")? {
+                if let Some(value) = parts.read().within("subject")? {
                     self.found(Place::CommonName(value.tag), value.body);
                 }
             }
@@ -160,7 +160,7 @@ impl<'a> Finder<'a, '_> {
         let list = Reader::new(wrapped.body).expect(SEQUENCE).within("extensions")?;
         let mut extensions = Reader::new(list.body);
         let mut broken = Ok(());
-        while let Some(extension) = extensions.next().within("extensions")? {
+        while let Some(extension) = extensions.read().within("extensions")? {
             // One broken extension must not hide those behind it.
             if let Err(error) = self.extension(extension, walk) {
                 broken = broken.and(Err(error));
@@ -185,7 +185,7 @@ impl<'a> Finder<'a, '_> {
             walk.has_san = true;
             let list = Reader::new(value).expect(SEQUENCE).within("subjectAltName")?;
             let mut general_names = Reader::new(list.body);
-            while let Some(name) = general_names.next().within("subjectAltName")? {
+            while let Some(name) = general_names.read().within("subjectAltName")? {
                 match name.tag {
                     GENERAL_NAME_DNS => self.found(Place::Dns, name.body),
                     GENERAL_NAME_IP => self.found(Place::Ip, name.body),

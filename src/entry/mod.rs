@@ -124,12 +124,12 @@ impl Decoder {
         if update.index.is_given() && update.index.index().is_none() {
             anomalies.add(Anomaly::IndexInvalid);
         }
-        if let Some(text) = leaf.as_der.as_str() {
-            if let Err(error) = decode_base64(text, &mut self.der) {
-                self.der.clear();
-                anomalies.add(Anomaly::AsDerInvalid);
-                malformed = Some(Malformed { reason: "base64", message: format!("as_der: {error}") });
-            }
+        if let Some(text) = leaf.as_der.as_str()
+            && let Err(error) = decode_base64(text, &mut self.der)
+        {
+            self.der.clear();
+            anomalies.add(Anomaly::AsDerInvalid);
+            malformed = Some(Malformed { reason: "base64", message: format!("as_der: {error}") });
         }
         let walk = (!self.der.is_empty()).then(|| walk(&self.der, &mut self.names));
         if let Some(broken) = walk.and_then(|walk| walk.broken) {
