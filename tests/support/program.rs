@@ -326,6 +326,10 @@ impl Simulate {
         format!("ws://{}{stream}", self.address)
     }
 
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Ends it; what it served in all.
     pub fn finish(mut self) -> Served {
         self.process.signal("INT");
