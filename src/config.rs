@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use crate::watch::list::{self, Bulk, WatchList};
 mod environment;
 mod feed;
 mod kafka;
+mod proxy;
 
 pub use crate::problem::{Problem, Problems};
 use environment::Environment;
@@ -131,8 +133,31 @@ pub struct CertstreamFeed {
     pub client_key_file: Option<PathBuf>,
     /// Of the handshake's request.
     pub headers: Vec<(String, Secret)>,
+    /// Its own `proxy`, or what the environment names for it.
+    pub proxy: Option<Proxy>,
     pub max_message_bytes: usize,
     pub silence_after: Duration,
+}
+
+/// An HTTP proxy that a feed goes through, by CONNECT.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Proxy {
+    /// A name or an address, without brackets.
+    pub host: String,
+    pub port: u16,
+    /// `user:password`.
+    pub login: Option<Secret>,
+    /// What names it: the key `proxy`, or an environment variable.
+    pub named_by: &'static str,
+}
+
+impl fmt::Display for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.parse() {
+            Ok(IpAddr::V6(_)) => write!(f, "[{}]:{}", self.host, self.port),
+            _ => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
 }
 
 /// `kind = "file"`.
@@ -470,6 +495,7 @@ listen = "127.0.0.1:9464"
                 ("X-Key".to_owned(), Secret::new("k")),
                 ("X-Team".to_owned(), Secret::new("dns")),
             ],
+            proxy: None,
             max_message_bytes: 1_048_576,
             silence_after: Duration::from_secs(120),
         };
@@ -519,7 +545,7 @@ kind = "certstream"
 url = "https://feed.example.net/"
 header = { Authorization = "Bearer hunter2" }
 silence_after = "soon"
-proxy = "http://proxy:3128"
+proxy = "socks5://hunter2:hunter2@proxy:1080"
 
 [[feed]]
 kind = "ct"
@@ -543,7 +569,7 @@ contact = "ops"
                 (6, "url is of HTTP, not of a WebSocket"),
                 (7, "the value of header Authorization is a secret: it has no place here"),
                 (8, "silence_after `soon` is no duration"),
-                (9, "this version does not implement `proxy` in [[feed]]"),
+                (9, "the proxy is of kind socks5://"),
                 (12, "this version does not implement feeds of kind `ct`"),
                 (14, "[kafka] without brokers"),
                 (15, "compression `zsdt` is unknown"),

@@ -125,6 +125,7 @@ fn config(server: &Server, broker: &Broker, args: &DemoArgs) -> Config {
             client_cert_file: None,
             client_key_file: None,
             headers: Vec::new(),
+            proxy: None,
             max_message_bytes: MAX_MESSAGE_BYTES,
             silence_after: SILENCE_AFTER,
         })],

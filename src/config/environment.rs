@@ -50,7 +50,7 @@ impl Environment {
 
     /// Puts the value of each variable where its name says.
     pub fn lay_over<'t>(&self, document: &mut DeTable<'t>, report: &mut Report<'t>) {
-        let named = named_by_headers(document);
+        let named = named_by_feeds(document);
         for (name, value) in &self.variables {
             let Some(path) = name.strip_prefix(PREFIX) else { continue };
             let foreign = OF_THE_COMMAND_LINE.contains(&name.as_str())
@@ -59,7 +59,7 @@ impl Environment {
                         rest.is_empty() || (rest.starts_with('_') && !rest.starts_with("__"))
                     })
                 })
-                || named.iter().any(|header| header == name);
+                || named.contains(name);
             if foreign {
                 continue;
             }
@@ -104,17 +104,17 @@ impl Environment {
     }
 }
 
-/// The variables that headers take their values from: they are no keys.
-fn named_by_headers(document: &DeTable<'_>) -> Vec<String> {
+/// The variables that headers and proxies take their values from: they are no keys.
+fn named_by_feeds(document: &DeTable<'_>) -> Vec<String> {
     let feeds = document.get("feed").and_then(|feeds| feeds.get_ref().as_array());
     let tables =
         feeds.into_iter().flat_map(|feeds| feeds.iter()).filter_map(|feed| feed.get_ref().as_table());
     tables
-        .filter_map(|feed| feed.get("header")?.get_ref().as_table())
-        .flat_map(|headers| headers.iter())
-        .filter_map(|(_, value)| {
-            value.get_ref().as_table()?.get("env")?.get_ref().as_str().map(str::to_owned)
+        .flat_map(|feed| {
+            let headers = feed.get("header").and_then(|headers| headers.get_ref().as_table());
+            headers.into_iter().flat_map(|headers| headers.values()).chain(feed.get("proxy"))
         })
+        .filter_map(|value| value.get_ref().as_table()?.get("env")?.get_ref().as_str().map(str::to_owned))
         .collect()
 }
 

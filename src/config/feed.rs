@@ -10,8 +10,9 @@ use crate::document::{self, Keys};
 use crate::problem::Report;
 
 use super::environment::Environment;
+use super::proxy::{self, Surroundings, Target};
 use super::{
-    CertstreamFeed, FeedConfig, FileFeed, MAX_FEEDS, MAX_MESSAGE_BYTES, SILENCE_AFTER, Secret, beside,
+    CertstreamFeed, FeedConfig, FileFeed, MAX_FEEDS, MAX_MESSAGE_BYTES, Proxy, SILENCE_AFTER, Secret, beside,
     cannot_read, check_file, check_host_port, read_secret, shown,
 };
 
@@ -27,6 +28,7 @@ pub const KEYS: &[&str] = &[
     "client_cert_file",
     "client_key_file",
     "header",
+    "proxy",
     "max_message_bytes",
     "silence_after",
 ];
@@ -63,6 +65,7 @@ pub fn all(
         let hint = "write [[feed]] with kind = \"certstream\" and its url below it";
         report.missing(keys.place_of("feed"), "no feed", hint);
     }
+    let mut surroundings = Surroundings::new(environment);
     for (index, table) in tables.into_iter().enumerate() {
         let place = table.place();
         if index == MAX_FEEDS {
@@ -70,7 +73,7 @@ pub fn all(
             break;
         }
         let name_place = table.place_of("name");
-        let Some(feed) = one(file, table, report, environment, index + 1) else { continue };
+        let Some(feed) = one(file, table, report, &mut surroundings, index + 1) else { continue };
         if feeds.iter().any(|other| other.name() == feed.name()) {
             let message = format!("two feeds are called `{}`", shown(feed.name()));
             report.add(name_place, message, "metrics and records tell feeds apart by name");
@@ -84,7 +87,7 @@ fn one(
     file: &Path,
     mut keys: Keys<'_, '_>,
     report: &mut Report<'_>,
-    environment: &Environment,
+    surroundings: &mut Surroundings<'_>,
     number: usize,
 ) -> Option<FeedConfig> {
     let Some(kind) = keys.text(report, "kind") else {
@@ -94,7 +97,7 @@ fn one(
         return None;
     };
     match *kind.get_ref() {
-        "certstream" => Some(FeedConfig::Certstream(certstream(file, keys, report, environment, number))),
+        "certstream" => Some(FeedConfig::Certstream(certstream(file, keys, report, surroundings, number))),
         "file" => Some(FeedConfig::File(recording(file, keys, report, number))),
         "ct" | "kafka" => {
             let message = format!("this version does not implement feeds of kind `{}`", kind.get_ref());
@@ -116,7 +119,7 @@ fn certstream(
     file: &Path,
     mut keys: Keys<'_, '_>,
     report: &mut Report<'_>,
-    environment: &Environment,
+    surroundings: &mut Surroundings<'_>,
     number: usize,
 ) -> CertstreamFeed {
     let name = name(&mut keys, report, "certstream", number);
@@ -146,11 +149,17 @@ fn certstream(
             );
         }
     }
-    let headers =
-        keys.table(report, "header", "header").map(|table| headers(file, table, report, environment));
+    let headers = keys
+        .table(report, "header", "header")
+        .map(|table| headers(file, table, report, surroundings.environment));
+    let target = Target::of(&url);
+    let proxy = match proxy(file, &mut keys, report, surroundings.environment) {
+        Some(own) => own,
+        None => target.and_then(|to| surroundings.proxy(&to, report)),
+    };
     let max_message_bytes = max_message_bytes(&mut keys, report);
     let silence_after = silence_after(&mut keys, report).unwrap_or(SILENCE_AFTER);
-    keys.finish(report, &["proxy"], &[("a feed of kind file", &["path"])]);
+    keys.finish(report, &[], &[("a feed of kind file", &["path"])]);
     CertstreamFeed {
         name,
         url,
@@ -158,6 +167,7 @@ fn certstream(
         client_cert_file,
         client_key_file,
         headers: headers.unwrap_or_default(),
+        proxy,
         max_message_bytes,
         silence_after,
     }
@@ -309,6 +319,47 @@ fn headers(
         headers.push((name.to_owned(), secret));
     }
     headers
+}
+
+/// What the feed itself says of a proxy: `Some(None)` is none at all, whatever the environment names.
+fn proxy(
+    file: &Path,
+    keys: &mut Keys<'_, '_>,
+    report: &mut Report<'_>,
+    environment: &Environment,
+) -> Option<Option<Proxy>> {
+    let value = keys.value("proxy")?;
+    let place = value.span();
+    let (text, written) = match value.get_ref() {
+        DeValue::String(text) => (Secret::new(text.as_ref()), !report.is_variable(&place)),
+        DeValue::Table(source) => {
+            let source = Keys::new(source, place.clone(), "proxy");
+            match from_source(file, source, report, environment, "proxy", place.clone()) {
+                Some(text) => (text, false),
+                None => return Some(None),
+            }
+        }
+        other => {
+            document::wrong_type(report, place, "proxy", "text, { file = \"…\" } or { env = \"…\" }", other);
+            return Some(None);
+        }
+    };
+    let parsed = match text.expose() {
+        "" | "none" => return Some(None),
+        url => proxy::parse(url, "proxy"),
+    };
+    match parsed {
+        Ok(Proxy { login: Some(_), .. }) if written => {
+            let hint = "write proxy = { file = \"proxy-url\" } or { env = \"VARIABLE\" }";
+            report.add(place, "a proxy's user and password are a secret: they have no place here", hint);
+            Some(None)
+        }
+        Ok(proxy) => Some(Some(proxy)),
+        Err(error) => {
+            report.add(place, error.to_string(), error.hint());
+            Some(None)
+        }
+    }
 }
 
 /// `{ file = "…" }` or `{ env = "…" }`.

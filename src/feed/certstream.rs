@@ -59,7 +59,7 @@ const BODY_WITHIN: Duration = Duration::from_millis(500);
 /// Every time span of a connection's life.
 #[derive(Clone, Debug)]
 pub struct Timing {
-    /// For look-up and TCP.
+    /// For look-up and TCP, and as long again for the answer of a proxy.
     pub dial_within: Duration,
     /// For the TLS handshake.
     pub tls_within: Duration,
@@ -252,7 +252,7 @@ impl Client<'_> {
 
         self.meter.count_connect(ConnectResult::Ok);
         self.meter.set_connected(true);
-        info!(feed = self.feed.name, %to, "connected");
+        info!(feed = self.feed.name, %to, proxy = self.feed.proxy.as_ref().map(display), "connected");
         let mut reader = Reader::new(self, intake);
         let ending = reader.read(&mut socket, shutdown).await;
         let stable = reader.is_stable();
@@ -276,7 +276,8 @@ impl Client<'_> {
             client_cert: self.feed.client_cert_file.clone(),
             client_key: self.feed.client_key_file.clone(),
         };
-        let dialled = dial(to, &files, self.timing.dial_within, self.timing.tls_within).await;
+        let proxy = self.feed.proxy.as_ref();
+        let dialled = dial(to, proxy, &files, self.timing.dial_within, self.timing.tls_within).await;
         dialled.map_err(|error| ConnectError::Dial { to: to.clone(), error })
     }
 
@@ -421,6 +422,7 @@ mod tests {
             client_cert_file: None,
             client_key_file: None,
             headers: headers.iter().map(|(k, v)| ((*k).to_owned(), Secret::new(*v))).collect(),
+            proxy: None,
             max_message_bytes: 1024,
             silence_after: Duration::from_secs(60),
         }

@@ -1,6 +1,6 @@
 //! Edge: from a host and a port to a byte stream, plain or TLS. The only knower of rustls in the feeds.
 //!
-//! Each stage has its own limit: look-up and TCP together, then TLS. All addresses of a host are tried,
+//! Each stage has its own limit: look-up and TCP together, the answer of a proxy, then TLS. All addresses of a host are tried,
 //! each a little after the one before, so that a family that leads nowhere costs a fraction of a second
 //! and not the attempt. Trust comes from the system's roots, or from `ca_file` alone; all files are read
 //! again at each attempt, so that a renewed certificate needs no restart. What is spoken on the stream
@@ -26,7 +26,9 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::ConnectResult;
+use super::proxy::{TunnelError, tunnel};
 use super::words::printable;
+use crate::config::Proxy;
 
 /// The next address of a host is tried so long after the one before (RFC 8305, section 5).
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
@@ -69,16 +71,19 @@ pub struct TlsFiles {
     pub client_key: Option<PathBuf>,
 }
 
-/// Opens a byte stream to `to`; look-up and TCP may take `tcp_within`, the TLS handshake `tls_within`.
+/// Opens a byte stream to `to`, through `proxy` where there is one; look-up and TCP may take `tcp_within`,
+/// the proxy's answer as long again, the TLS handshake `tls_within`.
 pub async fn dial(
     to: &Endpoint,
+    proxy: Option<&Proxy>,
     files: &TlsFiles,
     tcp_within: Duration,
     tls_within: Duration,
 ) -> Result<Wire, DialError> {
-    let tcp = match timeout(tcp_within, connect(to)).await {
-        Ok(connected) => connected?,
-        Err(_) => return Err(DialError::Timeout { stage: "a TCP connection", limit: tcp_within }),
+    let tcp = match proxy {
+        None => connect(&to.host, to.port, tcp_within).await?,
+        // The proxy looks the name up: here it may have no address at all.
+        Some(proxy) => through(proxy, to, tcp_within).await?,
     };
     // Pongs and pings are small and wait for nothing. A socket without the option works as well.
     let _ = tcp.set_nodelay(true);
@@ -100,10 +105,29 @@ pub async fn dial(
     }
 }
 
-async fn connect(to: &Endpoint) -> Result<TcpStream, DialError> {
-    let addresses = tokio::net::lookup_host((to.host.as_str(), to.port))
+/// A TCP connection that leads through the proxy.
+async fn through(proxy: &Proxy, to: &Endpoint, within: Duration) -> Result<TcpStream, DialError> {
+    let named = || format!("{proxy} ({})", proxy.named_by);
+    let mut tcp = connect(&proxy.host, proxy.port, within)
         .await
-        .map_err(|source| DialError::Lookup { source })?;
+        .map_err(|error| DialError::Proxy { proxy: named(), error: Box::new(error) })?;
+    let answered = timeout(within, tunnel(&mut tcp, proxy, to)).await;
+    match answered.unwrap_or(Err(TunnelError::Timeout { limit: within })) {
+        Ok(()) => Ok(tcp),
+        Err(error) => Err(DialError::Tunnel { proxy: named(), error }),
+    }
+}
+
+async fn connect(host: &str, port: u16, within: Duration) -> Result<TcpStream, DialError> {
+    match timeout(within, connect_to_any(host, port)).await {
+        Ok(connected) => connected,
+        Err(_) => Err(DialError::Timeout { stage: "a TCP connection", limit: within }),
+    }
+}
+
+async fn connect_to_any(host: &str, port: u16) -> Result<TcpStream, DialError> {
+    let addresses =
+        tokio::net::lookup_host((host, port)).await.map_err(|source| DialError::Lookup { source })?;
     let mut tries: FuturesUnordered<_> = addresses
         .take(MAX_ADDRESSES)
         .enumerate()
@@ -229,6 +253,10 @@ pub enum DialError {
     Lookup { source: io::Error },
     #[error("{source}")]
     Tcp { source: io::Error },
+    #[error("the proxy {proxy} cannot be reached: {error}")]
+    Proxy { proxy: String, error: Box<DialError> },
+    #[error("the proxy {proxy} {error}")]
+    Tunnel { proxy: String, error: TunnelError },
     #[error("{stage} took longer than {limit:?}")]
     Timeout { stage: &'static str, limit: Duration },
     #[error("{0:?} is no name that a certificate can have")]
@@ -251,6 +279,8 @@ impl DialError {
             DialError::Tcp { source } if source.kind() == io::ErrorKind::TimedOut => ConnectResult::Timeout,
             DialError::Tcp { .. } | DialError::Lookup { .. } => ConnectResult::Other,
             DialError::Timeout { .. } => ConnectResult::Timeout,
+            DialError::Proxy { error, .. } => error.result(),
+            DialError::Tunnel { error, .. } => error.result(),
             DialError::Name(_) | DialError::File { .. } | DialError::NoRoots | DialError::Tls(_) => {
                 ConnectResult::Tls
             }

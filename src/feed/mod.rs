@@ -1,7 +1,8 @@
 //! Edge: where messages come from. A feed lends bytes and an arrival time, and never waits for what
 //! comes after.
 //!
-//! - [`certstream`]: a CertStream server's WebSocket, for ever; [`dial`] brings it there.
+//! - [`certstream`]: a CertStream server's WebSocket, for ever; [`dial`] brings it there, through a proxy
+//!   where there is one.
 //! - [`file`](mod@file): a recording, once.
 //!
 //! What a message means is left to the [`Intake`] behind the feed; what a feed does and suffers stands
@@ -13,6 +14,7 @@ pub mod certstream;
 pub mod dial;
 pub mod file;
 mod meter;
+mod proxy;
 mod retry;
 mod words;
 

@@ -5,7 +5,10 @@
 
 use std::fmt::{self, Write};
 
-use crate::config::CertstreamFeed;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::config::{CertstreamFeed, Proxy, Secret};
 
 /// A shorter part of a header's value cannot be told from other text.
 const MIN_SECRET: usize = 6;
@@ -33,8 +36,8 @@ pub fn printable(text: &[u8], most: usize) -> String {
     out
 }
 
-/// What is not said even where a server repeats it: the values of a feed's headers and of its URL's
-/// query.
+/// What is not said even where a stranger repeats it: the values of a feed's headers and of its URL's
+/// query, and its proxy's login.
 pub struct Secrets(Vec<String>);
 
 impl Secrets {
@@ -44,8 +47,17 @@ impl Secrets {
         let values = feed.headers.iter().map(|(_, value)| value.expose());
         // `Bearer abc` is repeated without its first word.
         let words = values.clone().flat_map(str::split_whitespace);
-        let all = values.chain(words).chain(parameters).filter(|secret| secret.len() >= MIN_SECRET);
-        let mut all: Vec<String> = all.map(str::to_owned).collect();
+        let login = feed.proxy.iter().flat_map(login).collect::<Vec<_>>();
+        Secrets::new(values.chain(words).chain(parameters).map(str::to_owned).chain(login))
+    }
+
+    /// What alone is told to the proxy.
+    pub fn of_proxy(proxy: &Proxy) -> Secrets {
+        Secrets::new(login(proxy).into_iter())
+    }
+
+    fn new(secrets: impl Iterator<Item = String>) -> Secrets {
+        let mut all: Vec<String> = secrets.filter(|secret| secret.len() >= MIN_SECRET).collect();
         // A value goes before the words in it.
         all.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         Secrets(all)
@@ -59,6 +71,13 @@ impl Secrets {
     }
 }
 
+/// A proxy's login as it is sent, as it is written, and its password.
+fn login(proxy: &Proxy) -> Vec<String> {
+    let Some(login) = proxy.login.as_ref().map(Secret::expose) else { return Vec::new() };
+    let password = login.split_once(':').map_or("", |(_, password)| password);
+    vec![STANDARD.encode(login), login.to_owned(), password.to_owned()]
+}
+
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secrets(…)")
@@ -68,7 +87,7 @@ impl fmt::Debug for Secrets {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{MAX_MESSAGE_BYTES, SILENCE_AFTER, Secret};
+    use crate::config::{MAX_MESSAGE_BYTES, SILENCE_AFTER};
 
     #[test]
     fn strangers_text_is_escaped_and_cut() {
@@ -95,6 +114,12 @@ mod tests {
             client_cert_file: None,
             client_key_file: None,
             headers: vec![("A".to_owned(), Secret::new("Bearer tok3n-value"))],
+            proxy: Some(Proxy {
+                host: "p".to_owned(),
+                port: 3128,
+                login: Some(Secret::new("user:hunter2")),
+                named_by: "proxy",
+            }),
             max_message_bytes: MAX_MESSAGE_BYTES,
             silence_after: SILENCE_AFTER,
         });
@@ -103,6 +128,11 @@ mod tests {
             ("tok3n-value", 100, "(secret)"),
             ("12345tok3n-value", 9, "12345(sec…"),
             ("/?token=q-value&a=b", 100, "/?token=(secret)&a=b"),
+            (
+                "Basic dXNlcjpodW50ZXIy for user:hunter2, hunter2",
+                100,
+                "Basic (secret) for (secret), (secret)",
+            ),
             ("nothing", 100, "nothing"),
         ] {
             assert_eq!(secrets.printable(text.as_bytes(), most), want);

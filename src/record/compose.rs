@@ -61,6 +61,16 @@ pub struct Arrival {
     pub received: Timestamp,
 }
 
+/// What one asset says of one entry: the subject of an alert or a match.
+#[derive(Clone, Copy, Debug)]
+pub struct Case<'a> {
+    pub facts: &'a Facts,
+    pub verdict: &'a Verdict,
+    /// The list that judged.
+    pub matcher: &'a Matcher,
+    pub arrival: &'a Arrival,
+}
+
 /// A kind of health record: `event.action`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum HealthKind {
@@ -122,46 +132,25 @@ impl Composer {
     }
 
     /// The alert of an unexpected verdict; `None` for another.
-    pub fn alert(
-        &self,
-        id: Uuid,
-        facts: &Facts,
-        verdict: &Verdict,
-        matcher: &Matcher,
-        arrival: &Arrival,
-        now: Timestamp,
-    ) -> Option<Record> {
-        verdict.rule?;
-        Some(self.certificate(Topic::Alert, id, None, facts, verdict, matcher, arrival, now))
+    pub fn alert(&self, id: Uuid, case: &Case<'_>, now: Timestamp) -> Option<Record> {
+        case.verdict.rule?;
+        Some(self.certificate(Topic::Alert, id, None, case, now))
     }
 
     /// The match of any verdict; `alert` is the id of the alert that was raised for it, now or before.
-    #[expect(clippy::too_many_arguments, reason = "a record is made of all of them, once")]
-    pub fn matched(
-        &self,
-        id: Uuid,
-        alert: Option<Uuid>,
-        facts: &Facts,
-        verdict: &Verdict,
-        matcher: &Matcher,
-        arrival: &Arrival,
-        now: Timestamp,
-    ) -> Record {
-        self.certificate(Topic::Match, id, alert, facts, verdict, matcher, arrival, now)
+    pub fn matched(&self, id: Uuid, alert: Option<Uuid>, case: &Case<'_>, now: Timestamp) -> Record {
+        self.certificate(Topic::Match, id, alert, case, now)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "a record is made of all of them, once")]
     fn certificate(
         &self,
         topic: Topic,
         id: Uuid,
         alert: Option<Uuid>,
-        facts: &Facts,
-        verdict: &Verdict,
-        matcher: &Matcher,
-        arrival: &Arrival,
+        case: &Case<'_>,
         now: Timestamp,
     ) -> Record {
+        let Case { facts, verdict, matcher, arrival } = *case;
         let list = matcher.list();
         let asset = &list.assets[verdict.asset as usize];
         let severity = verdict.severity.unwrap_or(Severity::Low);

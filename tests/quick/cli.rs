@@ -1,6 +1,7 @@
 //! The command line as scripts meet it: what it prints, where, and how it exits.
 
 use std::io::Write;
+#[cfg(feature = "kafka")]
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::entries::{Certificate, dns, ip, names};
+#[cfg(feature = "kafka")]
 use crate::support::process::Process;
 
 /// No command of these tests takes nearly so long.
@@ -400,6 +402,7 @@ fn a_truncated_archive_and_a_missing_recording_fail() {
 }
 
 /// The log, when a command keeps running.
+#[cfg(feature = "kafka")]
 fn started(folder: &Path, args: &[&str], env: &[(&str, &str)]) -> (Process, std::path::PathBuf) {
     let output = folder.join("output");
     let mut command = certsieve();

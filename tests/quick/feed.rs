@@ -21,7 +21,7 @@ use crate::support::memory::{alone, resident};
 use crate::support::raw_server::*;
 
 /// No case takes nearly so long; a stuck one ends here.
-const CEILING: Duration = Duration::from_secs(15);
+pub const CEILING: Duration = Duration::from_secs(15);
 
 /// What any server may make the client grow by, with messages of up to [`MAX_MESSAGE`]: the message
 /// twice over, buffers, and what the allocator keeps.
@@ -30,10 +30,10 @@ const MEMORY: usize = 12 << 20;
 const MAX_MESSAGE: usize = 1 << 20;
 
 /// Sent with every request; must show up nowhere else.
-const TOKEN: &str = "tok3n-0123456789";
+pub const TOKEN: &str = "tok3n-0123456789";
 
 /// What the client is told, where a case wants it otherwise than these.
-fn feed(port: u16) -> CertstreamFeed {
+pub fn feed(port: u16) -> CertstreamFeed {
     CertstreamFeed {
         name: "eu-1".to_owned(),
         url: format!("ws://127.0.0.1:{port}/full-stream?key={TOKEN}"),
@@ -41,13 +41,14 @@ fn feed(port: u16) -> CertstreamFeed {
         client_cert_file: None,
         client_key_file: None,
         headers: vec![("Authorization".to_owned(), Secret::new(format!("Bearer {TOKEN}")))],
+        proxy: None,
         max_message_bytes: MAX_MESSAGE,
         silence_after: Duration::from_secs(20),
     }
 }
 
 /// Patient where a case does not say otherwise, quick to come back.
-fn timing() -> Timing {
+pub fn timing() -> Timing {
     Timing {
         retry_first: Duration::from_millis(10),
         retry_most: Duration::from_millis(20),
@@ -56,7 +57,7 @@ fn timing() -> Timing {
     }
 }
 
-const SOON: Duration = Duration::from_millis(150);
+pub const SOON: Duration = Duration::from_millis(150);
 
 type Verdict = dyn Fn(&[u8]) -> Result<(), Refusal> + Send + Sync;
 
@@ -68,7 +69,7 @@ enum Event {
 
 /// An intake that remembers, and does what a test wants with each message.
 #[derive(Clone)]
-struct Notes {
+pub struct Notes {
     events: Arc<Mutex<Vec<Event>>>,
     verdict: Arc<Verdict>,
 }
@@ -84,7 +85,7 @@ impl Notes {
         self.events.lock().unwrap().clone()
     }
 
-    fn taken(&self) -> Vec<Vec<u8>> {
+    pub fn taken(&self) -> Vec<Vec<u8>> {
         self.events()
             .into_iter()
             .filter_map(|event| match event {
@@ -109,28 +110,28 @@ impl Intake for Notes {
 }
 
 /// A run of the client, as a condition sees it and as it was at its end.
-struct Seen {
-    meter: Arc<FeedMeter>,
-    notes: Notes,
-    logs: Logs,
+pub struct Seen {
+    pub meter: Arc<FeedMeter>,
+    pub notes: Notes,
+    pub logs: Logs,
     /// The most that the process grew by.
     growth: usize,
 }
 
 impl Seen {
-    fn connects(&self, result: &str) -> u64 {
+    pub fn connects(&self, result: &str) -> u64 {
         let at = CONNECT_RESULTS.iter().position(|label| *label == result).unwrap();
         self.meter.connects()[at]
     }
 
-    fn disconnects(&self, reason: &str) -> u64 {
+    pub fn disconnects(&self, reason: &str) -> u64 {
         let at = DISCONNECT_REASONS.iter().position(|label| *label == reason).unwrap();
         self.meter.disconnects()[at]
     }
 }
 
 /// Runs the client until `until` holds, stops it, and checks what every run must keep.
-fn drive(feed: CertstreamFeed, timing: Timing, notes: Notes, until: impl Fn(&Seen) -> bool) -> Seen {
+pub fn drive(feed: CertstreamFeed, timing: Timing, notes: Notes, until: impl Fn(&Seen) -> bool) -> Seen {
     let meter = Arc::new(FeedMeter::new(feed.name.clone(), Some(feed.silence_after)));
     let mut seen = Seen { meter: Arc::clone(&meter), notes: notes.clone(), logs: Logs::default(), growth: 0 };
     // Sockets and timers are looked at only where a task gives way: one that does not is found out.

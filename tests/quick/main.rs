@@ -9,5 +9,6 @@ mod dialects;
 mod feed;
 mod judging;
 mod ledger;
+mod proxy;
 mod records;
 mod tidy;

@@ -2,7 +2,7 @@
 //! WebSocket as the script wants. It knows no WebSocket library, so it can break every rule.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread::JoinHandle;
@@ -170,6 +170,18 @@ impl Peer {
         let mut sink = [0; 4096];
         while self.stream.read(&mut sink)? > 0 {}
         Ok(())
+    }
+
+    /// Carries bytes both ways between the client and `to` until either has gone (not with TLS).
+    pub fn relay(&mut self, to: TcpStream) -> io::Result<()> {
+        let (mut here, mut there) = (self.tcp.try_clone()?, to.try_clone()?);
+        to.set_nodelay(true)?;
+        let up = std::thread::spawn(move || {
+            let _ = io::copy(&mut here, &mut there);
+            there.shutdown(Shutdown::Both)
+        });
+        let down = io::copy(&mut &to, &mut &self.tcp);
+        self.tcp.shutdown(Shutdown::Both).or(up.join().expect("copying does not panic")).and(down).map(|_| ())
     }
 
     /// Waits until something has come that nobody reads: a socket closed now is reset.
