@@ -26,6 +26,8 @@ pub enum DerError {
     Tag,
     #[error("tag {found:#04x} where {wanted:#04x} must stand")]
     Unexpected { wanted: u8, found: u8 },
+    #[error("tag {0:#04x}, which has no place here")]
+    Foreign(u8),
     #[error("nothing where tag {0:#04x} must stand")]
     Missing(u8),
 }

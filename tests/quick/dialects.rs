@@ -536,7 +536,8 @@ proptest! {
         prop_assert_eq!(by_x509_parser(&der).expect("rcgen writes certificates"), by_walk(&der));
     }
 
-    /// Broken anywhere: no panic, and no name that the other reader finds is missed.
+    /// Broken anywhere: no panic, and no name that the other reader finds is missed in silence. That reader
+    /// looks past the end of an element that is too short; this one says that it is broken.
     #[test]
     fn what_is_broken_hides_nothing_that_x509_parser_finds(
         san in san(),
@@ -561,7 +562,8 @@ proptest! {
             der.truncate(cut / 4 % (der.len() + 1));
         }
         let found = by_walk(&der);
-        if let Some(other) = by_x509_parser(&der) {
+        let whole = walk(&der, &mut Vec::new()).broken.is_none();
+        if let (Some(other), true) = (by_x509_parser(&der), whole) {
             let missed: Vec<_> = other.difference(&found).collect();
             prop_assert!(missed.is_empty(), "{missed:?} in {der:02x?}");
         }
