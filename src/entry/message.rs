@@ -58,7 +58,12 @@ pub fn decode(bytes: &[u8]) -> Result<Message<'_>, MessageError> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(Message::Idle);
     }
-    let outer: Object<Envelope<'_>> = serde_json::from_slice(bytes)?;
+    // The whole at once is checked faster than string by string. Where it is no UTF-8, what matters is
+    // whether a string that is wanted is none.
+    let outer: Object<Envelope<'_>> = match std::str::from_utf8(bytes) {
+        Ok(text) => serde_json::from_str(text)?,
+        Err(_) => serde_json::from_slice(bytes)?,
+    };
     let envelope = match outer {
         Object::Is(envelope) => envelope,
         Object::Other(kind) => return Err(MessageError::NotObject(kind)),
