@@ -80,7 +80,7 @@ pub fn judge(matcher: &Matcher, facts: &Facts, hits: &mut [(usize, Hit)], now: T
     let mut owned = vec![false; facts.identities.len()];
     for (identity, hit) in hits.iter() {
         if let Some(owned) = owned.get_mut(*identity) {
-            *owned |= hit.kind != MatchKind::Keyword;
+            *owned |= hit.kind.is_owned();
         }
     }
     let unowned = unowned(facts, &owned);
@@ -113,10 +113,17 @@ pub fn judge(matcher: &Matcher, facts: &Facts, hits: &mut [(usize, Hit)], now: T
 
 fn rule(matcher: &Matcher, asset: &Asset, facts: &Facts, verdict: &mut Verdict, now: Timestamp) {
     let owned: Vec<usize> =
-        verdict.matches.iter().filter(|m| m.hit.kind != MatchKind::Keyword).map(|m| m.identity).collect();
-    if owned.is_empty() {
-        return keyword(matcher, asset, verdict);
+        verdict.matches.iter().filter(|m| m.hit.kind.is_owned()).map(|m| m.identity).collect();
+    if !owned.is_empty() {
+        policy(asset, facts, &owned, verdict, now);
     }
+    // No issuer makes a keyword expected: beside a name that is in order it is judged all the same.
+    if verdict.ruling != Ruling::Unexpected && owned.len() < verdict.matches.len() {
+        keyword(matcher, asset, verdict);
+    }
+}
+
+fn policy(asset: &Asset, facts: &Facts, owned: &[usize], verdict: &mut Verdict, now: Timestamp) {
     match asset.policy {
         Policy::Observe => {
             verdict.reason_codes.push("policy.observe");
@@ -129,7 +136,7 @@ fn rule(matcher: &Matcher, asset: &Asset, facts: &Facts, verdict: &mut Verdict, 
                 asset.id,
                 issuer_text(facts)
             ));
-            unexpected(asset, Rule::NeverIssue, &owned, facts, verdict, now);
+            unexpected(asset, Rule::NeverIssue, owned, facts, verdict, now);
         }
         Policy::Expect => match expectation(asset, facts) {
             Answer::Yes => {
@@ -147,7 +154,7 @@ fn rule(matcher: &Matcher, asset: &Asset, facts: &Facts, verdict: &mut Verdict, 
                     "{} expects an issuer by its {what}, which this message does not carry",
                     asset.id
                 ));
-                unexpected(asset, Rule::NotVerified, &owned, facts, verdict, now);
+                unexpected(asset, Rule::NotVerified, owned, facts, verdict, now);
             }
             Answer::No => {
                 verdict.reason_codes.push("issuer.unexpected");
@@ -163,7 +170,7 @@ fn rule(matcher: &Matcher, asset: &Asset, facts: &Facts, verdict: &mut Verdict, 
                         "{seen} differs from the expected {expected} only in case, white space or punctuation"
                     ));
                 }
-                unexpected(asset, Rule::UnexpectedIssuer, &owned, facts, verdict, now);
+                unexpected(asset, Rule::UnexpectedIssuer, owned, facts, verdict, now);
             }
         },
     }
@@ -172,19 +179,18 @@ fn rule(matcher: &Matcher, asset: &Asset, facts: &Facts, verdict: &mut Verdict, 
 fn keyword(matcher: &Matcher, asset: &Asset, verdict: &mut Verdict) {
     // Three say enough; the record lists the matches.
     let mut keywords: Vec<String> = Vec::new();
-    for matched in &verdict.matches {
+    for matched in verdict.matches.iter().filter(|m| !m.hit.kind.is_owned()) {
         let keyword = matcher.pattern(&matched.hit).to_string();
         if keywords.len() < 3 && !keywords.contains(&keyword) {
             keywords.push(keyword);
         }
     }
     let keywords: Vec<&str> = keywords.iter().map(String::as_str).collect();
-    verdict.reason_codes.push("keyword");
-    verdict.reasons.push(format!(
-        "a name holds {} and is not under a domain of {}",
-        list(&keywords),
-        asset.id
-    ));
+    let reason = format!("a name holds {} and is not under a domain of {}", list(&keywords), asset.id);
+    // The first reason is the one that a pager shows.
+    let at = if asset.keyword_severity.is_some() { 0 } else { verdict.reasons.len() };
+    verdict.reason_codes.insert(at, "keyword");
+    verdict.reasons.insert(at, reason);
     if let Some(severity) = asset.keyword_severity {
         verdict.ruling = Ruling::Unexpected;
         verdict.rule = Some(Rule::Keyword);

@@ -17,9 +17,9 @@ use tracing_subscriber::EnvFilter;
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// What is logged to standard error, as `info` or `certsieve=debug`.
-    #[arg(long, global = true, value_name = "FILTER", env = "CERTSIEVE_LOG", default_value = "info")]
-    log: String,
+    /// What is logged to standard error, as `info` or `certsieve=debug` [default: info; demo: error].
+    #[arg(long, global = true, value_name = "FILTER", env = "CERTSIEVE_LOG")]
+    log: Option<String>,
     /// How it is logged.
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -53,7 +53,7 @@ enum Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     if let Err(error) = log(&cli) {
-        anstream::eprintln!("--log {}: {error}", cli.log);
+        anstream::eprintln!("--log {}: {error}", cli.log.unwrap_or_default());
         return ExitCode::from(Exit::Usage as u8);
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -95,7 +95,13 @@ fn environment() -> Environment {
 }
 
 fn log(cli: &Cli) -> Result<(), tracing_subscriber::filter::ParseError> {
-    let filter = EnvFilter::builder().parse(&cli.log)?;
+    let usual = match cli.command {
+        // Its table is what there is to see, and its broker keeps nothing that is worth a warning.
+        #[cfg(feature = "kafka")]
+        Command::Demo(_) => "error",
+        _ => "info",
+    };
+    let filter = EnvFilter::builder().parse(cli.log.as_deref().unwrap_or(usual))?;
     let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     match cli.log_format {
         LogFormat::Text => logger.with_target(false).with_ansi(io::stderr().is_terminal()).init(),

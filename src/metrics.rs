@@ -27,6 +27,8 @@ use crate::watch::{MatchKind, Matcher as WatchMatcher, Severity};
 /// Assets with series of their own, in list order; the rest share `other`.
 pub const MAX_ASSETS: usize = 500;
 
+const OTHER: &str = "other";
+
 /// The checks of `/readyz`.
 pub const CHECKS: [&str; 6] = ["config", "state", "feed", "kafka", "topics", "backlog"];
 
@@ -66,6 +68,8 @@ struct Totals {
     logs: usize,
     clock_skew: u64,
     list: Option<List>,
+    /// By the label that an asset had when they were raised.
+    alerts: HashMap<String, [u64; Severity::ALL.len()]>,
     reloads: [u64; 2],
     ready: [bool; CHECKS.len()],
     /// When the account's thread last came round.
@@ -80,6 +84,25 @@ struct List {
     /// With a series of their own.
     assets: Arc<Vec<String>>,
     capped: usize,
+}
+
+impl Totals {
+    /// Counts new alerts under their asset's label of now: a counter must not fall, nor count one alert
+    /// twice, when a reload takes its asset out of the list or moves it behind the first [`MAX_ASSETS`].
+    fn attribute(&mut self, alerts: &HashMap<String, [u64; Severity::ALL.len()]>) {
+        for (asset, sums) in alerts {
+            let before = self.counts.alerts.get(asset).copied().unwrap_or_default();
+            if *sums == before {
+                continue;
+            }
+            let known = self.list.as_ref().is_some_and(|list| list.assets.contains(asset));
+            let label = if known { asset.as_str() } else { OTHER };
+            let totals = self.alerts.entry(label.to_owned()).or_default();
+            for (total, (now, before)) in totals.iter_mut().zip(sums.iter().zip(before)) {
+                *total += now - before;
+            }
+        }
+    }
 }
 
 struct Histograms {
@@ -217,6 +240,7 @@ impl Metrics {
     pub fn settle(&self, messages: u64, counts: &Counts, logs: usize) {
         let mut totals = self.totals();
         totals.in_flight = totals.in_flight.saturating_sub(messages);
+        totals.attribute(&counts.alerts);
         totals.counts.clone_from(counts);
         totals.logs = logs;
         totals.turned = Some(Instant::now());
@@ -394,16 +418,9 @@ impl Metrics {
         let mut series: HashMap<&str, [u64; Severity::ALL.len()]> =
             list.assets.iter().map(|asset| (asset.as_str(), Default::default())).collect();
         if list.capped > 0 {
-            series.insert("other", Default::default());
+            series.insert(OTHER, Default::default());
         }
-        for (asset, alerts) in &totals.counts.alerts {
-            // An asset of an earlier list keeps its count under `other`.
-            let name = if series.contains_key(asset.as_str()) { asset.as_str() } else { "other" };
-            let sums = series.entry(name).or_default();
-            for (sum, n) in sums.iter_mut().zip(alerts) {
-                *sum += n;
-            }
-        }
+        series.extend(totals.alerts.iter().map(|(label, alerts)| (label.as_str(), *alerts)));
         for (asset, alerts) in series {
             for (severity, n) in Severity::ALL.iter().zip(alerts) {
                 self.counter("alerts_total", &[("asset", asset), ("severity", severity.label())], n);

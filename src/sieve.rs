@@ -53,6 +53,9 @@ pub struct Unfit(pub &'static str);
 /// One message in so many has its stages timed.
 const TIMED: u64 = 1024;
 
+/// Samples that a batch carries: one that cannot go on must not grow by them.
+const MAX_SAMPLES: usize = 256;
+
 /// Of messages that are no entries the first so many of a worker are kept, and then one in
 /// [`SAMPLED`]: a server that has gone mad must not fill the malformed topic.
 const FIRST_SAMPLES: u64 = 16;
@@ -262,17 +265,16 @@ impl Sieve {
         for anomaly in entry.anomalies.iter() {
             out.tally.anomalies[anomaly as usize] += 1;
         }
-        if let (Some(log), Some(index)) = (&entry.log, entry.index) {
-            out.receipts.add(log, index);
-        }
         // One in sixteen: a histogram of lags needs no more.
-        if let (Some(time), true) = (entry.log_time, *seen % 16 == 1) {
+        let sampled = *seen % 16 == 1 && out.tally.lags.len() < MAX_SAMPLES;
+        if let (Some(time), true) = (entry.log_time, sampled) {
             out.tally.lags.push(arrival.received.millis_since(time) as f64 / 1000.0);
         }
         hits.clear();
         self.matches(&entry, found, hits);
         watch.lap(1, &mut out.tally);
         if hits.is_empty() && entry.malformed.is_none() {
+            receive(&entry, out);
             return Ok(Outcome::Unmatched);
         }
         let facts = entry.facts(bytes);
@@ -284,6 +286,7 @@ impl Sieve {
             (malformed, Original::of(facts.der.as_deref().unwrap_or(bytes)))
         });
         let outcome = if malformed.is_some() { Outcome::Malformed } else { Outcome::Matched };
+        receive(&entry, out);
         out.findings.push(Finding {
             facts: Some(Box::new(facts)),
             verdicts,
@@ -320,6 +323,13 @@ impl Sieve {
     }
 }
 
+/// The receipt, once nothing can fail any more: an index counts as seen only together with its finding.
+fn receive(entry: &Entry<'_>, out: &mut Batch) {
+    if let (Some(log), Some(index)) = (&entry.log, entry.index) {
+        out.receipts.add(log, index);
+    }
+}
+
 fn no_message(error: &MessageError) -> Malformed {
     Malformed { reason: error.reason(), message: error.to_string() }
 }
@@ -352,7 +362,9 @@ impl Stopwatch {
     fn lap(&mut self, stage: usize, tally: &mut Tally) {
         if let Some(clock) = self.clock {
             let now = clock();
-            tally.stages.push((stage, now.saturating_sub(self.last)));
+            if tally.stages.len() < MAX_SAMPLES {
+                tally.stages.push((stage, now.saturating_sub(self.last)));
+            }
             self.last = now;
         }
     }

@@ -48,24 +48,24 @@ impl Ledger {
 impl Ranges {
     fn insert(&mut self, first: u64, last: u64) -> u64 {
         // In order and without a gap, which is nearly always so: one range grows.
-        if let Some(mut newest) = self.ranges.last_entry() {
-            if newest.get().checked_add(1) == Some(first) {
-                newest.insert(last);
-                return (last - first).saturating_add(1);
-            }
+        if let Some(mut newest) = self.ranges.last_entry()
+            && newest.get().checked_add(1) == Some(first)
+        {
+            newest.insert(last);
+            return (last - first).saturating_add(1);
         }
         let mut start = first;
         let mut end = last;
         let mut known = 0u64;
-        if let Some((&s, &e)) = self.ranges.range(..=first).next_back() {
-            if e >= first || e.checked_add(1) == Some(first) {
-                if e >= first {
-                    known = known.saturating_add((e.min(last) - first).saturating_add(1));
-                }
-                start = s;
-                end = end.max(e);
-                self.ranges.remove(&s);
+        if let Some((&s, &e)) = self.ranges.range(..=first).next_back()
+            && (e >= first || e.checked_add(1) == Some(first))
+        {
+            if e >= first {
+                known = known.saturating_add((e.min(last) - first).saturating_add(1));
             }
+            start = s;
+            end = end.max(e);
+            self.ranges.remove(&s);
         }
         while let Some((&s, &e)) = self.ranges.range(first..).next() {
             if s > end && end.checked_add(1) != Some(s) {

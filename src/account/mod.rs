@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::entry::{Anomaly, Timestamp};
 use crate::judge::Ruling;
 use crate::record::value::HealthDetail;
-use crate::record::{Composer, Health, HealthKind, Outcome, Record, Rejection, Report, Topic, id};
+use crate::record::{Case, Composer, Health, HealthKind, Outcome, Record, Rejection, Report, Topic, id};
 use crate::sieve::{Batch, Finding, MALFORMED_REASONS, Run};
 use crate::watch::Severity;
 
@@ -214,6 +214,7 @@ impl Account {
         }
         for verdict in &finding.verdicts {
             let Some(asset) = matcher.list().assets.get(verdict.asset as usize) else { continue };
+            let case = Case { facts, verdict, matcher: &matcher, arrival: &finding.arrival };
             self.counts.matches[verdict.ruling as usize] += 1;
             let alert = verdict.rule.map(|rule| {
                 let matched: Vec<usize> = verdict.matches.iter().map(|m| m.identity).collect();
@@ -224,14 +225,13 @@ impl Account {
                 self.counts.alerts.entry(asset.id.clone()).or_default()[severity] += 1;
                 self.counts.last_alert[severity] = Some(now);
                 self.changes.raised.extend(self.raised.until(&id).map(|until| (id, until)));
-                let record = self.composer.alert(id, facts, verdict, &matcher, &finding.arrival, now);
-                if let Some(record) = record {
+                if let Some(record) = self.composer.alert(id, &case, now) {
                     self.number(record, facts.log_time);
                 }
             }
             let alert_id = alert.map(|(Answer::Raise(id) | Answer::Known(id))| id);
             let id = id::matched(facts, &asset.id);
-            let record = self.composer.matched(id, alert_id, facts, verdict, &matcher, &finding.arrival, now);
+            let record = self.composer.matched(id, alert_id, &case, now);
             self.number(record, facts.log_time);
         }
     }

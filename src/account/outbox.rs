@@ -65,6 +65,10 @@ impl Outbox {
     /// It has its final report.
     pub fn settle(&mut self, sequence: u64) -> Option<Held> {
         let held = self.records.remove(&sequence)?;
+        // Returned, and then reported all the same: it must not hold up what stands behind it.
+        if let Ok(at) = self.waiting.binary_search(&sequence) {
+            self.waiting.remove(at);
+        }
         self.bytes -= held.record.size();
         self.pending[held.record.topic as usize] -= 1;
         Some(held)
@@ -136,6 +140,8 @@ mod tests {
         assert!(outbox.settle(3).is_none());
         assert!(!outbox.returned(3), "a settled record is not handed over again");
         assert_eq!((outbox.len(), outbox.pending(Topic::Match)), (3, 3));
-        assert_eq!(outbox.oldest(), Some(Timestamp(1)));
+        assert!(outbox.settle(1).is_some(), "returned, and reported all the same");
+        assert_eq!(outbox.next().map(|r| r.sequence), Some(2), "what stands behind it goes on");
+        assert_eq!(outbox.oldest(), Some(Timestamp(2)));
     }
 }

@@ -33,6 +33,8 @@ struct Alert {
 struct Issuance {
     until: Timestamp,
     content: [u8; 32],
+    /// SHA-256 of the subject key, once it was seen as DER.
+    key: Option<[u8; 32]>,
 }
 
 /// Whether an alert is to be raised.
@@ -56,7 +58,7 @@ impl Raised {
         now: Timestamp,
     ) -> Answer {
         let id = id::alert(facts, asset, rule, matched, None);
-        let id = match self.alerts.get(&id) {
+        let id = match self.alerts.get_mut(&id) {
             None => id,
             Some(before) => match (before.key, facts.spki_sha256) {
                 // Both seen as DER, with different keys: two certificates, whatever they claim.
@@ -66,6 +68,11 @@ impl Raised {
                         return Answer::Known(other);
                     }
                     other
+                }
+                (None, key) => {
+                    // Raised on text; from here on its key is known.
+                    before.key = key;
+                    return Answer::Known(id);
                 }
                 _ => return Answer::Known(id),
             },
@@ -80,10 +87,16 @@ impl Raised {
     pub fn is_reused(&mut self, facts: &Facts, now: Timestamp) -> bool {
         let content = content(facts);
         let until = until(facts, now);
-        match self.issuances.get(&facts.issuance_key) {
-            Some(before) => before.content != content,
+        let key = facts.spki_sha256;
+        match self.issuances.get_mut(&facts.issuance_key) {
+            Some(before) if before.content != content => true,
+            Some(before) => {
+                let known = before.key;
+                before.key = known.or(key);
+                known.is_some() && key.is_some() && known != key
+            }
             None => {
-                self.issuances.insert(facts.issuance_key.clone(), Issuance { until, content });
+                self.issuances.insert(facts.issuance_key.clone(), Issuance { until, content, key });
                 false
             }
         }

@@ -117,6 +117,7 @@ impl Hunt<'_> {
         let mut arrival = Arrival { feed: feed.clone(), received: clock::now() };
         let position = Position { feed, live: false };
         let mut batch = Batch::new(position);
+        let mut undecodable = 0;
         loop {
             let number = match lines.next()? {
                 None => break,
@@ -138,9 +139,14 @@ impl Hunt<'_> {
             if number % 256 == 0 {
                 bar.set_position(lines.consumed());
             }
-            if !batch.findings.is_empty() {
+            if !batch.findings.is_empty() || number % 256 == 0 {
+                undecodable += batch.tally.malformed;
                 self.found(&mut batch, path, number, &bar)?;
             }
+        }
+        undecodable += batch.tally.malformed;
+        if undecodable > 0 {
+            warn!("{}: {undecodable} lines hold what could not be decoded", path.display());
         }
         bar.finish_and_clear();
         Ok(())

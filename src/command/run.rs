@@ -56,10 +56,9 @@ pub async fn run(args: RunArgs, env: Environment) -> Exit {
             return Exit::Failed;
         }
     };
-    let make: MakePublisher = match args.stdout {
-        true => Box::new(standard_output),
-        false => kafka(metrics.clone()),
-    };
+    // Its series are there, at 0, with standard output too.
+    let to_kafka = kafka(metrics.clone());
+    let make: MakePublisher = if args.stdout { Box::new(standard_output) } else { to_kafka };
     let source = Source { path: args.config.clone(), env };
     let pipeline = match Pipeline::new(config, list, Some(source), metrics, make) {
         Ok(pipeline) => pipeline,

@@ -75,6 +75,8 @@ const POISON: &[u8] = &[0x2b, 0x06, 0x01, 0x04, 0x01, 0xd6, 0x79, 0x02, 0x04, 0x
 
 const GENERAL_NAME_DNS: u8 = 0x82;
 const GENERAL_NAME_IP: u8 = 0x87;
+/// otherName, rfc822Name, x400Address, directoryName, ediPartyName, URI and registeredID name no host.
+const OTHER_GENERAL_NAMES: [u8; 7] = [0xa0, 0x81, 0xa3, 0xa4, 0xa5, 0x86, 0x88];
 
 /// Walks a Certificate. Names are added to `names` as ranges of `der`, which is at most 4 GiB by the
 /// bound on messages.
@@ -120,8 +122,8 @@ impl<'a> Finder<'a, '_> {
         walk.issuer = r.expect(SEQUENCE).within("issuer")?.whole;
         let validity = r.expect(SEQUENCE).within("validity")?;
         let mut times = Reader::new(validity.body);
-        walk.not_before = times.next().within("notBefore")?.and_then(time);
-        walk.not_after = times.next().within("notAfter")?.and_then(time);
+        walk.not_before = times.read().within("notBefore")?.and_then(time);
+        walk.not_after = times.read().within("notAfter")?.and_then(time);
         let subject = r.expect(SEQUENCE).within("subject")?;
         walk.subject = subject.whole;
         // A broken subject must not hide the subjectAltName behind it.
@@ -132,35 +134,47 @@ impl<'a> Finder<'a, '_> {
         if let Some(extensions) = r.optional(0xa3).within("extensions")? {
             self.extensions(extensions, walk)?;
         }
+        // Nothing may stand behind: extensions under another tag would go unread.
+        if let Some(foreign) = r.read().within("tbsCertificate")? {
+            return Err(DerError::Foreign(foreign.tag)).within("tbsCertificate");
+        }
         subject
     }
 
+    /// Where a part is not what it must be, it is told, and what follows is read all the same.
     fn common_names(&mut self, subject: Element<'a>) -> Result<(), Broken> {
         let mut rdns = Reader::new(subject.body);
-        while let Some(rdn) = rdns.next().within("subject")? {
+        let mut told = Ok(());
+        while let Some(rdn) = rdns.read().within("subject")? {
             if rdn.tag != SET {
-                continue;
+                told = told.and(Err(DerError::Unexpected { wanted: SET, found: rdn.tag }).within("subject"));
             }
             let mut attributes = Reader::new(rdn.body);
-            while let Some(attribute) = attributes.next().within("subject")? {
+            while let Some(attribute) = attributes.read().within("subject")? {
                 let mut parts = Reader::new(attribute.body);
-                let Some(kind) = parts.optional(OID).within("subject")? else { continue };
+                let kind = match parts.expect(OID).within("subject") {
+                    Ok(kind) => kind,
+                    Err(broken) => {
+                        told = told.and(Err(broken));
+                        continue;
+                    }
+                };
                 if kind.body != COMMON_NAME {
                     continue;
                 }
-                if let Some(value) = parts.next().within("subject")? {
+                if let Some(value) = parts.read().within("subject")? {
                     self.found(Place::CommonName(value.tag), value.body);
                 }
             }
         }
-        Ok(())
+        told
     }
 
     fn extensions(&mut self, wrapped: Element<'a>, walk: &mut Walk<'a>) -> Result<(), Broken> {
         let list = Reader::new(wrapped.body).expect(SEQUENCE).within("extensions")?;
         let mut extensions = Reader::new(list.body);
         let mut broken = Ok(());
-        while let Some(extension) = extensions.next().within("extensions")? {
+        while let Some(extension) = extensions.read().within("extensions")? {
             // One broken extension must not hide those behind it.
             if let Err(error) = self.extension(extension, walk) {
                 broken = broken.and(Err(error));
@@ -185,19 +199,21 @@ impl<'a> Finder<'a, '_> {
             walk.has_san = true;
             let list = Reader::new(value).expect(SEQUENCE).within("subjectAltName")?;
             let mut general_names = Reader::new(list.body);
-            while let Some(name) = general_names.next().within("subjectAltName")? {
+            let mut told = Ok(());
+            while let Some(name) = general_names.read().within("subjectAltName")? {
                 match name.tag {
                     GENERAL_NAME_DNS => self.found(Place::Dns, name.body),
                     GENERAL_NAME_IP => self.found(Place::Ip, name.body),
-                    _ => {}
+                    tag if OTHER_GENERAL_NAMES.contains(&tag) => {}
+                    tag => told = told.and(Err(DerError::Foreign(tag)).within("subjectAltName")),
                 }
             }
-        } else {
-            let list = Reader::new(value).expect(SEQUENCE).within("authorityKeyIdentifier")?;
-            let mut fields = Reader::new(list.body);
-            if let Some(key) = fields.optional(0x80).within("authorityKeyIdentifier")? {
-                walk.authority_key_id = Some(key.body).filter(|id| !id.is_empty());
-            }
+            return told;
+        }
+        let list = Reader::new(value).expect(SEQUENCE).within("authorityKeyIdentifier")?;
+        let mut fields = Reader::new(list.body);
+        if let Some(key) = fields.optional(0x80).within("authorityKeyIdentifier")? {
+            walk.authority_key_id = Some(key.body).filter(|id| !id.is_empty());
         }
         Ok(())
     }
@@ -325,6 +341,18 @@ mod tests {
             Some("subjectAltName"),
         );
         check(b"", &[], Some("certificate"));
+        // What is not where it must be may be a name that somebody else reads.
+        let odd = extension(SUBJECT_ALT_NAME, sequence(&[element(0x47, &[1, 1, 1, 1]), dns(b"behind")]));
+        check(&certificate(&[], &[odd]), &[(Place::Dns, b"behind")], Some("subjectAltName"));
+        let mut hidden = certificate(&[], &[san(&[dns(b"hidden")])]);
+        let at = hidden.iter().position(|byte| *byte == 0xa3).unwrap();
+        hidden[at] = 0xa4;
+        check(&hidden, &[], Some("tbsCertificate"));
+        let mut hidden = certificate(&[b"a.example", b"b.example"], &[]);
+        let at = hidden.windows(9).position(|window| window == b"a.example").unwrap() - 7;
+        assert_eq!(hidden[at], OID);
+        hidden[at] = 0x0d;
+        check(&hidden, &[(cn, b"b.example")], Some("subject"));
     }
 
     #[test]

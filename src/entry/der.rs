@@ -26,6 +26,8 @@ pub enum DerError {
     Tag,
     #[error("tag {found:#04x} where {wanted:#04x} must stand")]
     Unexpected { wanted: u8, found: u8 },
+    #[error("tag {0:#04x}, which has no place here")]
+    Foreign(u8),
     #[error("nothing where tag {0:#04x} must stand")]
     Missing(u8),
 }
@@ -49,7 +51,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next element, or `None` at the end.
-    pub fn next(&mut self) -> Result<Option<Element<'a>>, DerError> {
+    pub fn read(&mut self) -> Result<Option<Element<'a>>, DerError> {
         let bytes = self.rest;
         let Some((&tag, after)) = bytes.split_first() else { return Ok(None) };
         if tag & 0x1f == 0x1f {
@@ -83,7 +85,7 @@ impl<'a> Reader<'a> {
 
     /// The next element, which must have this tag.
     pub fn expect(&mut self, tag: u8) -> Result<Element<'a>, DerError> {
-        match self.next()? {
+        match self.read()? {
             Some(element) if element.tag == tag => Ok(element),
             Some(element) => Err(DerError::Unexpected { wanted: tag, found: element.tag }),
             None => Err(DerError::Missing(tag)),
@@ -93,7 +95,7 @@ impl<'a> Reader<'a> {
     /// The next element if it has this tag; otherwise nothing is read.
     pub fn optional(&mut self, tag: u8) -> Result<Option<Element<'a>>, DerError> {
         match self.rest.first() {
-            Some(&next) if next == tag => self.next(),
+            Some(&next) if next == tag => self.read(),
             _ => Ok(None),
         }
     }
@@ -110,7 +112,8 @@ mod tests {
 
     #[test]
     fn reads_and_refuses() {
-        let cases: [(&[u8], Result<(u8, usize), DerError>); 9] = [
+        type Case = (&'static [u8], Result<(u8, usize), DerError>);
+        let cases: [Case; 9] = [
             (&[0x30, 0x00], Ok((0x30, 0))),
             (&[0x04, 0x02, 1, 2, 9], Ok((0x04, 2))),
             (&[0x04, 0x81, 0x01, 7], Ok((0x04, 1))),
@@ -122,10 +125,10 @@ mod tests {
             (&[0x30, 0x82, 1], Err(DerError::Truncated { wanted: 4, left: 3 })),
         ];
         for (bytes, want) in cases {
-            let got = Reader::new(bytes).next().map(|e| e.map(|e| (e.tag, e.body.len())).unwrap());
+            let got = Reader::new(bytes).read().map(|e| e.map(|e| (e.tag, e.body.len())).unwrap());
             assert_eq!(got, want, "{bytes:02x?}");
         }
-        assert_eq!(Reader::new(&[]).next(), Ok(None));
+        assert_eq!(Reader::new(&[]).read(), Ok(None));
         assert_eq!(Reader::new(&[]).expect(SEQUENCE), Err(DerError::Missing(SEQUENCE)));
     }
 }

@@ -131,11 +131,11 @@ impl Facts {
         REST + self.der.as_ref().map_or(0, Vec::len) + self.identities.size()
     }
 
-    /// What names the entry in ids: log and index, or the message itself.
-    pub fn address(&self) -> (String, String) {
+    /// What names the entry in ids: log and index, or the SHA-256 of the message in place of both.
+    pub fn address(&self) -> Vec<String> {
         match (&self.log, self.index) {
-            (Some(log), Some(index)) => (log.to_string(), index.to_string()),
-            _ => (self.message_sha256.clone().unwrap_or_default(), String::new()),
+            (Some(log), Some(index)) => vec![log.to_string(), index.to_string()],
+            _ => vec![self.message_sha256.clone().unwrap_or_default()],
         }
     }
 }
@@ -193,16 +193,16 @@ const MAX_ATTRIBUTES: usize = 64;
 fn issuer_of_der(whole: &[u8]) -> DistinguishedName {
     let mut issuer = DistinguishedName { given: true, ..DistinguishedName::default() };
     let mut parts = Vec::new();
-    let Ok(Some(name)) = Reader::new(whole).next() else { return issuer };
+    let Ok(Some(name)) = Reader::new(whole).read() else { return issuer };
     let mut rdns = Reader::new(name.body);
-    while let Ok(Some(rdn)) = rdns.next() {
+    while let Ok(Some(rdn)) = rdns.read() {
         if rdn.tag != SET {
             continue;
         }
         let mut attributes = Reader::new(rdn.body);
-        while let Ok(Some(attribute)) = attributes.next() {
+        while let Ok(Some(attribute)) = attributes.read() {
             let mut r = Reader::new(attribute.body);
-            let (Ok(Some(kind)), Ok(Some(value))) = (r.optional(OID), r.next()) else { continue };
+            let (Ok(Some(kind)), Ok(Some(value))) = (r.optional(OID), r.read()) else { continue };
             if parts.len() == MAX_ATTRIBUTES {
                 break;
             }
@@ -255,12 +255,12 @@ pub fn directory_string(tag: u8, body: &[u8]) -> Cow<'_, str> {
     let latin = || Cow::Owned(body.iter().map(|&b| char::from(b)).collect());
     match tag {
         // BMPString
-        0x1e if body.len() % 2 == 0 => {
+        0x1e if body.len().is_multiple_of(2) => {
             let units = body.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
             Cow::Owned(char::decode_utf16(units).map(|c| c.unwrap_or('\u{fffd}')).collect())
         }
         // UniversalString
-        0x1c if body.len() % 4 == 0 => {
+        0x1c if body.len().is_multiple_of(4) => {
             let chars = body.chunks_exact(4).map(|four| {
                 char::from_u32(u32::from_be_bytes([four[0], four[1], four[2], four[3]])).unwrap_or('\u{fffd}')
             });

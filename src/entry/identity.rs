@@ -185,8 +185,8 @@ impl Identities {
         false
     }
 
-    /// Each value once, from the place that says most: the DER before the text, a SAN before a common
-    /// name. With DER, what only the text has is kept and marked. `text_has_san`: the text claims to list
+    /// Each value once, from the place that says most: the DER before the text, an address where clients
+    /// look for one before the same in a name's place, a SAN before a common name. With DER, what only the text has is kept and marked. `text_has_san`: the text claims to list
     /// the whole SAN, so that an entry of the DER's which it lacks is a disagreement too.
     ///
     /// Returns whether DER and text disagree.
@@ -199,6 +199,7 @@ impl Identities {
             let (x, y) = (one(*a), one(*b));
             compare(&self.arena, &x.value, &y.value)
                 .then(y.der.cmp(&x.der))
+                .then(x.is_demoted().cmp(&y.is_demoted()))
                 .then(x.provenance.cmp(&y.provenance))
                 .then(a.cmp(b))
         });
@@ -245,6 +246,11 @@ fn compare(arena: &str, a: &Value, b: &Value) -> Ordering {
 }
 
 impl Identity {
+    /// An address that clients would not find: it must not stand for the same one in its proper place.
+    fn is_demoted(&self) -> bool {
+        self.is_misplaced_address() || self.anomalies.has(Anomaly::IpLength)
+    }
+
     /// An address that stands where a name belongs.
     pub fn is_misplaced_address(&self) -> bool {
         self.anomalies.has(Anomaly::IpInDns) || self.anomalies.has(Anomaly::IpInCommonName)

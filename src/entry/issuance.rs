@@ -76,7 +76,10 @@ pub fn key_id_of_text(text: &str) -> Option<String> {
             _ => part,
         };
         let digits: String = id.chars().filter(|c| *c != ':' && *c != ' ').collect();
-        if !digits.is_empty() && digits.len() % 2 == 0 && digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+        if !digits.is_empty()
+            && digits.len().is_multiple_of(2)
+            && digits.bytes().all(|b| b.is_ascii_hexdigit())
+        {
             return Some(digits.to_ascii_lowercase());
         }
     }

@@ -124,12 +124,12 @@ impl Decoder {
         if update.index.is_given() && update.index.index().is_none() {
             anomalies.add(Anomaly::IndexInvalid);
         }
-        if let Some(text) = leaf.as_der.as_str() {
-            if let Err(error) = decode_base64(text, &mut self.der) {
-                self.der.clear();
-                anomalies.add(Anomaly::AsDerInvalid);
-                malformed = Some(Malformed { reason: "base64", message: format!("as_der: {error}") });
-            }
+        if let Some(text) = leaf.as_der.as_str()
+            && let Err(error) = decode_base64(text, &mut self.der)
+        {
+            self.der.clear();
+            anomalies.add(Anomaly::AsDerInvalid);
+            malformed = Some(Malformed { reason: "base64", message: format!("as_der: {error}") });
         }
         let walk = (!self.der.is_empty()).then(|| walk(&self.der, &mut self.names));
         if let Some(broken) = walk.and_then(|walk| walk.broken) {
@@ -141,6 +141,10 @@ impl Decoder {
         }
         for raw in &self.names {
             anomalies.merge(read_raw(raw, &self.der, &mut self.identities));
+        }
+        // What is odd stays odd when the same name stands in its proper place too.
+        for identity in self.identities.iter() {
+            anomalies.merge(identity.anomalies);
         }
         // A DER that broke decides nothing: the text is then read beside it on equal terms.
         let whole = walk.is_some_and(|walk| walk.broken.is_none());

@@ -288,10 +288,11 @@ fn read_odd(text: &str, place: Place, out: &mut Identities) {
 /// Without a scheme, a `DNS:` in front, brackets, a port.
 fn bare_host(text: &str) -> &str {
     let mut host = text;
-    if let Some((scheme, rest)) = host.split_once("://") {
-        if !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b)) {
-            host = rest;
-        }
+    if let Some((scheme, rest)) = host.split_once("://")
+        && !scheme.is_empty()
+        && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+    {
+        host = rest;
     }
     for prefix in ["DNS:", "DNS=", "dns:", "dNSName=", "IP:", "IP=", "Address:"] {
         if let Some(rest) = host.strip_prefix(prefix) {

@@ -17,7 +17,7 @@ use super::value::{self, Ct, CtLog, Ecs, Event, HealthDetail, Log, Observer, Rul
 use super::{Record, Topic, id};
 use crate::entry::issuance::sha256_hex;
 use crate::entry::{DistinguishedName, Facts, Identity, Malformed, Timestamp, Value};
-use crate::judge::{Ruling, Verdict};
+use crate::judge::{self, Ruling, Verdict};
 use crate::sieve::Original;
 use crate::watch::{Matcher, Severity};
 
@@ -59,6 +59,16 @@ pub struct Composer {
 pub struct Arrival {
     pub feed: Arc<str>,
     pub received: Timestamp,
+}
+
+/// What one asset says of one entry: the subject of an alert or a match.
+#[derive(Clone, Copy, Debug)]
+pub struct Case<'a> {
+    pub facts: &'a Facts,
+    pub verdict: &'a Verdict,
+    /// The list that judged.
+    pub matcher: &'a Matcher,
+    pub arrival: &'a Arrival,
 }
 
 /// A kind of health record: `event.action`.
@@ -122,46 +132,25 @@ impl Composer {
     }
 
     /// The alert of an unexpected verdict; `None` for another.
-    pub fn alert(
-        &self,
-        id: Uuid,
-        facts: &Facts,
-        verdict: &Verdict,
-        matcher: &Matcher,
-        arrival: &Arrival,
-        now: Timestamp,
-    ) -> Option<Record> {
-        verdict.rule?;
-        Some(self.certificate(Topic::Alert, id, None, facts, verdict, matcher, arrival, now))
+    pub fn alert(&self, id: Uuid, case: &Case<'_>, now: Timestamp) -> Option<Record> {
+        case.verdict.rule?;
+        Some(self.certificate(Topic::Alert, id, None, case, now))
     }
 
     /// The match of any verdict; `alert` is the id of the alert that was raised for it, now or before.
-    #[expect(clippy::too_many_arguments, reason = "a record is made of all of them, once")]
-    pub fn matched(
-        &self,
-        id: Uuid,
-        alert: Option<Uuid>,
-        facts: &Facts,
-        verdict: &Verdict,
-        matcher: &Matcher,
-        arrival: &Arrival,
-        now: Timestamp,
-    ) -> Record {
-        self.certificate(Topic::Match, id, alert, facts, verdict, matcher, arrival, now)
+    pub fn matched(&self, id: Uuid, alert: Option<Uuid>, case: &Case<'_>, now: Timestamp) -> Record {
+        self.certificate(Topic::Match, id, alert, case, now)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "a record is made of all of them, once")]
     fn certificate(
         &self,
         topic: Topic,
         id: Uuid,
         alert: Option<Uuid>,
-        facts: &Facts,
-        verdict: &Verdict,
-        matcher: &Matcher,
-        arrival: &Arrival,
+        case: &Case<'_>,
         now: Timestamp,
     ) -> Record {
+        let Case { facts, verdict, matcher, arrival } = *case;
         let list = matcher.list();
         let asset = &list.assets[verdict.asset as usize];
         let severity = verdict.severity.unwrap_or(Severity::Low);
@@ -212,7 +201,8 @@ impl Composer {
                 name: asset.id.clone(),
                 ruleset: cut(&list.ruleset, MAX_TEXT_BYTES),
                 version: list.version.clone(),
-                reference: asset.reference.as_deref().map(|r| cut(r, MAX_TEXT_BYTES)),
+                // The list bounds it; a link that is cut leads nowhere.
+                reference: asset.reference.as_deref().map(clean),
             }),
             labels: labels(&asset.labels),
             ecs: ECS,
@@ -222,7 +212,10 @@ impl Composer {
                 asset: asset.id.clone(),
                 policy: asset.policy.label(),
                 verdict: verdict.ruling.label(),
-                group: format!("{}:{}", asset.id, facts.authority_key_id.as_deref().unwrap_or("-")),
+                group: cut(
+                    &format!("{}:{}", asset.id, facts.authority_key_id.as_deref().unwrap_or("-")),
+                    MAX_TEXT_BYTES,
+                ),
                 issuance_key: cut(&facts.issuance_key, MAX_TEXT_BYTES),
                 entry: (!facts.names_only).then(|| facts.kind.label()),
                 evidence: facts.evidence.label(),
@@ -266,11 +259,11 @@ impl Composer {
         arrival: &Arrival,
         now: Timestamp,
     ) -> Record {
-        let (log, index) = match facts {
+        let entry = match facts {
             Some(facts) => facts.address(),
-            None => (original.sha256.clone(), String::new()),
+            None => vec![original.sha256.clone()],
         };
-        let id = id::malformed(&log, &index);
+        let id = id::malformed(&entry);
         let is_cut = (original.bytes.len() as u64) < original.length;
         let severity = Severity::Low;
         let value = value::Malformed {
@@ -312,7 +305,7 @@ impl Composer {
         Record {
             sequence: 0,
             topic: Topic::Malformed,
-            key: cut(&format!("{log}:{index}"), MAX_TEXT_BYTES + 32),
+            key: cut(&entry.join(":"), MAX_TEXT_BYTES + 32),
             headers: self.headers(id, "certsieve.malformed.v1", None, now, "malformed", severity),
             value: json(&value),
             at: now,
@@ -446,13 +439,13 @@ fn bounded(value: &mut value::Certificate) -> Vec<u8> {
             note(value, "related");
             continue;
         }
+        if value.tls.take().is_some() {
+            note(value, "tls");
+            continue;
+        }
         if value.certsieve.matches.len() > 1 {
             value.certsieve.matches.truncate(value.certsieve.matches.len() / 2);
             note(value, "certsieve.matches");
-            continue;
-        }
-        if value.tls.take().is_some() {
-            note(value, "tls");
             continue;
         }
         if !value.labels.is_empty() {
@@ -473,7 +466,8 @@ fn labels(labels: &BTreeMap<String, String>) -> BTreeMap<String, String> {
 fn title(facts: &Facts, verdict: &Verdict, asset: &str) -> String {
     let identity = verdict
         .matches
-        .first()
+        .iter()
+        .find(|m| verdict.rule != Some(judge::Rule::Keyword) || !m.hit.kind.is_owned())
         .and_then(|m| facts.identities.get(m.identity))
         .map(|identity| facts.identities.value(identity))
         .unwrap_or_default();
@@ -642,9 +636,12 @@ fn details(parsed: &x509_parser::certificate::X509Certificate<'_>, x509: &mut X5
             x509.public_key_algorithm = Some("ECDSA".to_owned());
             x509.public_key_size = u64::try_from(point.key_size()).ok();
             let curve = parsed.public_key().algorithm.parameters.as_ref().and_then(|p| p.as_oid().ok());
-            x509.public_key_curve = curve.map(|oid| curve_name(&oid.to_id_string()));
+            x509.public_key_curve = curve.map(|oid| cut(&curve_name(&oid.to_id_string()), MAX_TEXT_BYTES));
         }
-        _ => x509.public_key_algorithm = Some(parsed.public_key().algorithm.algorithm.to_id_string()),
+        _ => {
+            let oid = parsed.public_key().algorithm.algorithm.to_id_string();
+            x509.public_key_algorithm = Some(cut(&oid, MAX_TEXT_BYTES));
+        }
     }
 }
 

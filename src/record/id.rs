@@ -26,13 +26,19 @@ pub fn alert(facts: &Facts, asset: &str, rule: &str, matched: &[usize], key: Opt
 
 /// Of a match: one log entry and asset.
 pub fn matched(facts: &Facts, asset: &str) -> Uuid {
-    let (log, index) = facts.address();
-    of(&["match", &log, &index, asset])
+    let entry = facts.address();
+    let mut parts = vec!["match"];
+    parts.extend(entry.iter().map(String::as_str));
+    parts.push(asset);
+    of(&parts)
 }
 
-/// Of what could not be decoded; `log` is the message's SHA-256 where there is none.
-pub fn malformed(log: &str, index: &str) -> Uuid {
-    of(&["malformed", log, index, "-"])
+/// Of what could not be decoded; `entry` as [`Facts::address`] gives it.
+pub fn malformed(entry: &[String]) -> Uuid {
+    let mut parts = vec!["malformed"];
+    parts.extend(entry.iter().map(String::as_str));
+    parts.push("-");
+    of(&parts)
 }
 
 /// Of a health record; `what` is the range or the time.

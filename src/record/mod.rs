@@ -14,7 +14,7 @@ mod text;
 pub mod value;
 
 pub use compose::{
-    Arrival, Composer, Health, HealthKind, MAX_MALFORMED_BYTES, MAX_ORIGINAL_BYTES, MAX_RECORD_BYTES,
+    Arrival, Case, Composer, Health, HealthKind, MAX_MALFORMED_BYTES, MAX_ORIGINAL_BYTES, MAX_RECORD_BYTES,
 };
 
 use crate::entry::Timestamp;

@@ -11,7 +11,8 @@ pub const KINDS: [&str; 4] = ["alert", "match", "malformed", "health"];
 
 /// The schema of one kind; `None` for a kind that there is not.
 pub fn of(kind: &str) -> Option<Schema> {
-    let generator = SchemaGenerator::new(SchemaSettings::draft2020_12());
+    // Of what is written, not of what would be read: a field that is left out when empty is not required.
+    let generator = SchemaGenerator::new(SchemaSettings::draft2020_12().for_serialize());
     let mut schema = match kind {
         "alert" | "match" => generator.into_root_schema_for::<value::Certificate>(),
         "malformed" => generator.into_root_schema_for::<value::Malformed>(),

@@ -22,7 +22,7 @@ use crate::sieve::Batch;
 /// What reaches the account's thread.
 pub enum Event {
     /// Of a worker; `size` is what it holds of the queue.
-    Batch { batch: Batch, size: usize },
+    Batch { batch: Box<Batch>, size: usize },
     /// Of the publisher.
     Report(Report),
     /// For the health topic.
@@ -122,7 +122,7 @@ impl Desk {
             Event::Batch { batch, size } => {
                 let messages = batch.tally.messages();
                 self.metrics.samples(&batch.tally);
-                self.account.admit(batch, clock::now());
+                self.account.admit(*batch, clock::now());
                 self.queue.give(size);
                 messages
             }

@@ -71,7 +71,7 @@ impl Queue {
             taken.bytes += size;
         }
         // The account's thread lives as long as any feed.
-        let _ = self.events.send(Event::Batch { batch, size });
+        let _ = self.events.send(Event::Batch { batch: Box::new(batch), size });
         None
     }
 
@@ -80,7 +80,7 @@ impl Queue {
         while let Some(back) = self.offer(batch) {
             if stop.load(Relaxed) {
                 // The last one of a recording that is stopped: a bound that it may pass once.
-                return self.send(Event::Batch { batch: back, size: 0 });
+                return self.send(Event::Batch { batch: Box::new(back), size: 0 });
             }
             batch = back;
             let taken = self.room.taken.lock().unwrap_or_else(PoisonError::into_inner);
@@ -195,7 +195,7 @@ impl Drop for Worker {
             self.batch.shed_receipts();
             let batch = std::mem::replace(&mut self.batch, Batch::new(self.position.clone()));
             let size = 0;
-            self.queue.send(Event::Batch { batch, size });
+            self.queue.send(Event::Batch { batch: Box::new(batch), size });
         }
     }
 }

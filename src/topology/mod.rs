@@ -55,6 +55,9 @@ const BACKLOG_AFTER_MS: i64 = 60_000;
 /// Histograms are tidied so often.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
+/// Of an account's thread that did not come to its end.
+const LOST: Farewell = Farewell { undelivered: 0, ended: None };
+
 /// Makes the way out; called again when the configuration of Kafka changes.
 pub type MakePublisher = Box<dyn Fn(&Config, Reports) -> Result<Way, String> + Send + Sync>;
 
@@ -167,8 +170,7 @@ impl Pipeline {
             Some(http) => {
                 let http = Http::bind(&http.listen).await?;
                 listening(http.address());
-                let readiness = self.readiness();
-                Some(tokio::spawn(http.serve(self.metrics.clone(), readiness, stopped.clone())))
+                Some(http)
             }
             None => None,
         };
@@ -177,11 +179,39 @@ impl Pipeline {
         for feed in self.config.feeds.clone() {
             self.start_feed(feed);
         }
-        let ended = self.work(shutdown, &mut reload).await;
+        // Answered only now: the first scrape finds every feed's series.
+        let http = http
+            .map(|http| tokio::spawn(http.serve(self.metrics.clone(), self.readiness(), stopped.clone())));
+        let mut shutdown = std::pin::pin!(shutdown);
+        let mut desk = std::pin::pin!(desk);
+        let ended = tokio::select! {
+            ended = self.work(shutdown.as_mut(), &mut reload) => ended,
+            // The way out is closed for good.
+            farewell = desk.as_mut() => {
+                self.stop_feeds().await;
+                return Ok(farewell.unwrap_or(LOST));
+            }
+        };
         let failed = self.stop_feeds().await;
-        let within = ended.then_some(()).map_or(Some(FLUSH_WITHIN), |()| None);
-        self.queue.send(Event::Finish { within });
-        let farewell = desk.await.unwrap_or(Farewell { undelivered: 0, ended: None });
+        let farewell = match ended {
+            true => {
+                // The last record of a recording is waited for, unless somebody says that it is enough.
+                self.queue.send(Event::Finish { within: None });
+                tokio::select! {
+                    farewell = desk.as_mut() => Some(farewell),
+                    () = shutdown => None,
+                }
+            }
+            false => None,
+        };
+        let farewell = match farewell {
+            Some(farewell) => farewell,
+            None => {
+                self.queue.send(Event::Finish { within: Some(FLUSH_WITHIN) });
+                desk.await
+            }
+        }
+        .unwrap_or(LOST);
         stop.send_replace(true);
         if let Some(http) = http {
             http.abort();
@@ -193,15 +223,18 @@ impl Pipeline {
     }
 
     /// Until there is a reason to stop. True when every recording has ended.
-    async fn work(&mut self, shutdown: impl Future<Output = ()>, reload: &mut impl AsyncReload) -> bool {
-        let mut shutdown = std::pin::pin!(shutdown);
+    async fn work(
+        &mut self,
+        mut shutdown: std::pin::Pin<&mut impl Future<Output = ()>>,
+        reload: &mut impl AsyncReload,
+    ) -> bool {
         let mut upkeep = tokio::time::interval(UPKEEP_EVERY);
         let mut look = tokio::time::interval(reload::LOOK_EVERY);
         let mut looks = self.looks();
         let mut connected = HashMap::new();
         loop {
             let asked = tokio::select! {
-                () = &mut shutdown => return false,
+                () = shutdown.as_mut() => return false,
                 () = reload.asked() => true,
                 _ = look.tick() => {
                     self.watch_feeds(&mut connected);
@@ -245,7 +278,7 @@ impl Pipeline {
     fn start_desk(&mut self) -> JoinHandle<Farewell> {
         let composer = Composer::new(&self.config.instance, &self.prefix());
         let (Some(inbox), Some(publisher)) = (self.inbox.take(), self.publisher.take()) else {
-            return tokio::spawn(async { Farewell { undelivered: 0, ended: None } });
+            return tokio::spawn(async { LOST });
         };
         let desk = Desk {
             account: Account::new(composer, OUTBOX_BYTES, &self.list_version),

@@ -2,9 +2,19 @@
 
 #[path = "../support/broker.rs"]
 mod broker;
+#[path = "../support/program.rs"]
+mod program;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/topics.rs"]
+mod topics;
 
 mod cloudevents;
+mod deploy;
+mod load;
 mod logs;
+mod operating;
+mod outage;
+mod pipeline;
 mod publish;
+mod refused;

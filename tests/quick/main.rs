@@ -3,6 +3,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cli;
+mod contract;
+mod dialects;
 mod feed;
+mod judging;
+mod ledger;
 mod proxy;
+mod records;
 mod tidy;

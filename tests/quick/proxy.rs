@@ -157,7 +157,8 @@ fn a_password_has_no_place_in_the_configuration() {
 fn every_way_a_proxy_can_fail_is_named_and_tried_again() {
     type Script = fn(&mut Peer) -> io::Result<()>;
     const AS_IT_IS: fn(&mut Timing) = |_| {};
-    let cases: [(&str, Script, fn(&mut Timing), &str, &[&str]); 14] = [
+    type Case = (&'static str, Script, fn(&mut Timing), &'static str, &'static [&'static str]);
+    let cases: [Case; 14] = [
         (
             "forbidden",
             |peer| {

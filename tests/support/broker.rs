@@ -11,6 +11,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -181,6 +182,20 @@ impl Broker {
             String::from_utf8_lossy(&output.stderr)
         );
         text
+    }
+
+    /// Puts Kafka's tools into a folder under the names that its distribution gives them, for scripts that
+    /// call them.
+    pub fn install_tools(&self, folder: &Path) {
+        for (name, class) in [
+            ("kafka-topics.sh", "org.apache.kafka.tools.TopicCommand"),
+            ("kafka-acls.sh", "org.apache.kafka.tools.AclCommand"),
+        ] {
+            let words: Vec<_> = self.java().iter().map(|word| format!("'{}'", word.display())).collect();
+            let path = folder.join(name);
+            fs::write(&path, format!("#!/bin/sh\nexec {} {class} \"$@\"\n", words.join(" "))).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
     }
 
     /// The end of what the broker logged.

@@ -6,13 +6,16 @@
 
 pub mod captured;
 pub mod certificates;
+pub mod entries;
 pub mod logs;
 pub mod memory;
+pub mod pipeline;
 pub mod process;
 pub mod raw_server;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 /// The folder that `tests/setup` fills: `CERTSIEVE_PARTS`, or `.parts` beside the sources.
 pub fn parts() -> PathBuf {
@@ -36,4 +39,9 @@ pub fn command(name: &str, part: &str) -> PathBuf {
     let path = parts().join("bin").join(name);
     assert!(path.exists(), "{} is missing: run tests/setup {part}", path.display());
     path
+}
+
+/// How long a test lasts that is long by nature: the long time under `tests/run soak` (CERTSIEVE_SOAK=1).
+pub fn soak(long: Duration, short: Duration) -> Duration {
+    if std::env::var_os("CERTSIEVE_SOAK").is_some_and(|value| value == "1") { long } else { short }
 }

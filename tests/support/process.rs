@@ -8,8 +8,8 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// A server that has not come up by then never will; the slowest takes a few seconds under load.
@@ -32,7 +32,7 @@ pub struct Process {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error("{name} ended before it was ready ({status}); its output ends with:\n{tail}")]
-    Ended { name: &'static str, status: std::process::ExitStatus, tail: String },
+    Ended { name: &'static str, status: ExitStatus, tail: String },
     #[error("{name} was not ready after {START_CEILING:?}; its output ends with:\n{tail}")]
     NotReady { name: &'static str, tail: String },
 }
@@ -40,14 +40,21 @@ pub enum StartError {
 impl Process {
     /// Starts `command` with both its outputs going to the file `output`.
     pub fn spawn(name: &'static str, command: &mut Command, output: PathBuf) -> Self {
-        let file = File::create(&output).unwrap_or_else(|e| panic!("{}: {e}", output.display()));
+        let file = create(&output);
         let both = file.try_clone().expect("a second handle of a file just made");
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(both)
-            .stderr(file)
-            .spawn()
-            .unwrap_or_else(|e| panic!("{name}: {command:?}: {e}"));
+        Self::start(name, command.stdout(both).stderr(file), output)
+    }
+
+    /// Starts `command` with its standard output going to the file `stdout`, and standard error to
+    /// `output`.
+    pub fn spawn_apart(name: &'static str, command: &mut Command, stdout: &Path, output: PathBuf) -> Self {
+        let error = create(&output);
+        Self::start(name, command.stdout(create(stdout)).stderr(error), output)
+    }
+
+    fn start(name: &'static str, command: &mut Command, output: PathBuf) -> Self {
+        let child =
+            command.stdin(Stdio::null()).spawn().unwrap_or_else(|e| panic!("{name}: {command:?}: {e}"));
         Self { name, child, output }
     }
 
@@ -69,7 +76,36 @@ impl Process {
         }
     }
 
-    fn output(&self) -> String {
+    pub fn is_running(&mut self) -> bool {
+        !self.ended()
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal: `TERM`, `HUP`, `INT`.
+    pub fn signal(&self, name: &str) {
+        // The standard library can only kill; the shell's own `kill` needs no further program.
+        let kill = format!("kill -{name} {}", self.child.id());
+        let _ = Command::new("sh").args(["-c", &kill]).status();
+    }
+
+    /// Waits for its end, which the test has brought about.
+    pub fn exit(&mut self, within: Duration) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("our own child can be waited for") {
+                return status;
+            }
+            let name = self.name;
+            assert!(start.elapsed() < within, "{name} still runs after {within:?}:\n{}", self.tail());
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// What it printed so far.
+    pub fn output(&self) -> String {
         std::fs::read(&self.output).map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default()
     }
 
@@ -80,17 +116,19 @@ impl Process {
         text[from..].to_owned()
     }
 
-    fn ended(&mut self) -> bool {
+    pub fn ended(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
     }
+}
+
+fn create(path: &Path) -> File {
+    File::create(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
         if !self.ended() {
-            // The standard library can only kill; the shell's own `kill` needs no further program.
-            let term = format!("kill -TERM {}", self.child.id());
-            let _ = Command::new("sh").args(["-c", &term]).status();
+            self.signal("TERM");
             let start = Instant::now();
             while !self.ended() && start.elapsed() < STOP_CEILING {
                 std::thread::sleep(LOOK);

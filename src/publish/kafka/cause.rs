@@ -81,6 +81,10 @@ mod tests {
                 "127.0.0.1:1/bootstrap: Connect to ipv4#127.0.0.1:1 failed: Connection refused (after 0ms in state CONNECT)",
                 "127.0.0.1:1/bootstrap: Connect to ipv4#127.0.0.1:1 failed: Connection refused (nothing listens there: is the broker up, is the port right)",
             ),
+            (
+                "sasl_ssl://k1:9093/bootstrap: Failed to resolve 'k1:9093': Name or service not known (after 2ms in state CONNECT)",
+                "sasl_ssl://k1:9093/bootstrap: Failed to resolve 'k1:9093': Name or service not known (check the host names in [kafka] brokers and the resolver)",
+            ),
             ("a\nb\u{0}c", "a b c"),
         ] {
             assert_eq!(explain(words), want);

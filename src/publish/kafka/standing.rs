@@ -16,6 +16,9 @@ use crate::record::Topic;
 /// A trouble that goes on is said again after so long.
 const SAY_EVERY: Duration = Duration::from_secs(60);
 
+/// Its answer after so long is news.
+const SILENCE: Duration = Duration::from_secs(15);
+
 /// Kafka counts as answering for so long after its last answer.
 const ANSWERED_WITHIN_MS: i64 = 60_000;
 
@@ -147,11 +150,10 @@ impl Standing {
     /// Kafka answered a question.
     pub fn answer(&mut self, at: Timestamp, now: Instant) {
         self.answered = self.answered.max(Some(at));
-        self.last_answer = Some(now);
-        if self.connection.take().is_some() {
-            info!("Kafka answers again");
-            // The next time is news again.
-            self.said.clear();
+        let silence = self.last_answer.replace(now).map(|last| now.saturating_duration_since(last));
+        // One broker of several that is down is in the way of some questions and not of others.
+        if self.connection.take().is_some() && silence.is_none_or(|silence| silence > SILENCE) {
+            info!("Kafka answers");
         }
     }
 
@@ -216,19 +218,10 @@ impl Standing {
 
     /// Something is wrong. `words` are clean and bounded.
     pub fn trouble(&mut self, what: Trouble, reason: Reason, words: String, now: Instant) {
-        let unsaid = match self.said.get_mut(&reason) {
-            Some((at, unsaid)) if now.saturating_duration_since(*at) < SAY_EVERY => {
-                *unsaid += 1;
-                None
-            }
-            other => Some(other.map_or(0, |(_, unsaid)| *unsaid)),
-        };
-        if let Some(unsaid) = unsaid {
-            self.said.insert(reason, (now, 0));
-            match unsaid {
-                0 => warn!(reason = reason.label(), "Kafka: {words}"),
-                n => warn!(reason = reason.label(), again = n, "Kafka: {words}"),
-            }
+        match self.worth_saying(reason, now) {
+            None => {}
+            Some(0) => warn!(reason = reason.label(), "Kafka: {words}"),
+            Some(unsaid) => warn!(reason = reason.label(), unsaid, "Kafka: {words}"),
         }
         let said = Some(Said { reason, words });
         match what {
@@ -242,6 +235,17 @@ impl Standing {
             Trouble::Fatal => self.fatal = said,
             Trouble::Topic(topic) => self.refused[topic as usize] = said,
             Trouble::Note => {}
+        }
+    }
+
+    /// How often it was left unsaid, when it is time to say it.
+    fn worth_saying(&mut self, reason: Reason, now: Instant) -> Option<u64> {
+        match self.said.get_mut(&reason) {
+            Some((at, unsaid)) if now.saturating_duration_since(*at) < SAY_EVERY => {
+                *unsaid += 1;
+                None
+            }
+            _ => self.said.insert(reason, (now, 0)).map_or(Some(0), |(_, unsaid)| Some(unsaid)),
         }
     }
 }
@@ -321,5 +325,25 @@ mod tests {
         standing.answer(Timestamp(1), now + SAY_EVERY);
         assert!(standing.survived(now));
         assert!(!standing.status().refused);
+    }
+
+    #[test]
+    fn a_trouble_is_said_at_once_and_then_once_a_minute() {
+        let mut standing = Standing::new();
+        let start = Instant::now();
+        for (second, reason, want) in [
+            (0, Reason::Transport, Some(0)),
+            (1, Reason::Transport, None),
+            (2, Reason::Ssl, Some(0)),
+            (59, Reason::Transport, None),
+            (60, Reason::Transport, Some(2)),
+            (61, Reason::Transport, None),
+            (300, Reason::Transport, Some(1)),
+            (300, Reason::Ssl, Some(0)),
+        ] {
+            standing.answer(Timestamp(second), start);
+            let at = start + Duration::from_secs(second as u64);
+            assert_eq!(standing.worth_saying(reason, at), want, "{reason:?} after {second} s");
+        }
     }
 }

@@ -318,3 +318,24 @@ fn what_the_client_refuses_is_said_without_values() {
         KafkaPublisher::new(&config, "t", Box::new(|_| {}), Arc::default()).err().unwrap().to_string();
     assert!(error.contains("\"a b.alert.v1\""), "{error}");
 }
+
+#[test]
+fn patience_doubles_with_every_try_and_starts_anew_when_records_move() {
+    let mut patience = Backoff::new(STALLED_AFTER, STALLED_AT_MOST);
+    let start = Instant::now();
+    let at = |seconds| start + Duration::from_secs(seconds);
+    // Nothing is with the producer: there is nothing to be impatient about.
+    assert!(!patience.is_over(None, at(1000)));
+    let mut tries = Vec::new();
+    for second in 0..1000 {
+        if patience.is_over(Some(start), at(second)) {
+            patience.stretch(at(second));
+            tries.push(second);
+        }
+    }
+    assert_eq!(tries, [40, 120, 280, 600]);
+    assert!(!patience.is_over(None, at(5000)));
+    patience.reset();
+    assert!(!patience.is_over(Some(at(970)), at(1009)));
+    assert!(patience.is_over(Some(at(970)), at(1010)));
+}
