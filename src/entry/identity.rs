@@ -6,7 +6,10 @@
 //! [`MAX_PARTS`](super::name::MAX_PARTS) identities.
 
 use std::cmp::Ordering;
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
+
+use rustc_hash::FxHasher;
 
 use super::anomaly::{Anomalies, Anomaly};
 
@@ -81,8 +84,8 @@ pub struct Identity {
 pub struct Identities {
     arena: String,
     list: Vec<Identity>,
-    /// Room for [`settle`](Identities::settle); empty outside it.
-    order: Vec<u32>,
+    /// Room for [`settle`](Identities::settle), empty outside it: hashes of values, and places in `list`.
+    order: Vec<(u64, u32)>,
 }
 
 impl Identities {
@@ -186,30 +189,33 @@ impl Identities {
     }
 
     /// Each value once, from the place that says most: the DER before the text, an address where clients
-    /// look for one before the same in a name's place, a SAN before a common name. With DER, what only the text has is kept and marked. `text_has_san`: the text claims to list
-    /// the whole SAN, so that an entry of the DER's which it lacks is a disagreement too.
+    /// look for one before the same in a name's place, a SAN before a common name. With DER, what only
+    /// the text has is kept and marked. `text_has_san`: the text claims to list the whole SAN, so that an
+    /// entry of the DER's which it lacks is a disagreement too.
     ///
     /// Returns whether DER and text disagree.
     pub(super) fn settle(&mut self, has_der: bool, text_has_san: bool) -> bool {
         let mut order = std::mem::take(&mut self.order);
-        order.extend(0..self.list.len() as u32);
+        order.extend((0..).zip(&self.list).map(|(i, identity)| (self.hash(&identity.value), i)));
         let one = |i: u32| &self.list[i as usize];
-        // Equal ones stand together, the best one first.
-        order.sort_unstable_by(|a, b| {
-            let (x, y) = (one(*a), one(*b));
-            compare(&self.arena, &x.value, &y.value)
-                .then(y.der.cmp(&x.der))
-                .then(x.is_demoted().cmp(&y.is_demoted()))
-                .then(x.provenance.cmp(&y.provenance))
-                .then(a.cmp(b))
+        // Equal ones stand together, the best one first. Different values seldom have one hash.
+        order.sort_unstable_by(|(h, a), (k, b)| {
+            h.cmp(k).then_with(|| {
+                let (x, y) = (one(*a), one(*b));
+                compare(&self.arena, &x.value, &y.value)
+                    .then(y.der.cmp(&x.der))
+                    .then(x.is_demoted().cmp(&y.is_demoted()))
+                    .then(x.provenance.cmp(&y.provenance))
+                    .then(a.cmp(b))
+            })
         });
         let mut disagree = false;
         let mut rest = order.as_slice();
-        while let Some((best, others)) = rest.split_first() {
-            let best = *best as usize;
+        while let Some((&(hash, best), others)) = rest.split_first() {
+            let best = best as usize;
             let value = self.list[best].value;
             let mut repeats = 0;
-            for other in others {
+            for (_, other) in others.iter().take_while(|(other, _)| *other == hash) {
                 let other = &mut self.list[*other as usize];
                 if compare(&self.arena, &other.value, &value).is_ne() {
                     break;
@@ -232,6 +238,15 @@ impl Identities {
         self.order = order;
         self.list.retain(|identity| !identity.repeated);
         disagree
+    }
+
+    fn hash(&self, value: &Value) -> u64 {
+        let mut hasher = FxHasher::default();
+        match value {
+            Value::Name { ascii, .. } => hasher.write(self.text(*ascii).as_bytes()),
+            Value::Address(address) => address.hash(&mut hasher),
+        }
+        hasher.finish()
     }
 }
 
