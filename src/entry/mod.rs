@@ -149,6 +149,11 @@ impl Decoder {
         // A DER that broke decides nothing: the text is then read beside it on equal terms.
         let whole = walk.is_some_and(|walk| walk.broken.is_none());
         read_text(update, &mut self.identities);
+        if !whole {
+            // The same of the text, as far as it says where in the certificate a name stands.
+            let placed = self.identities.iter().filter(|i| i.provenance != Provenance::TextDomains);
+            placed.for_each(|identity| anomalies.merge(identity.anomalies));
+        }
         let text_has_san = leaf.extensions.subject_alt_name.as_str().is_some();
         if self.identities.settle(whole, text_has_san) {
             anomalies.add(Anomaly::TextDerMismatch);
