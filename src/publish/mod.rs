@@ -1,7 +1,7 @@
 //! Where records go: Kafka, or standard output.
 //!
 //! A publisher takes a numbered record without waiting, or says that it is full; what became of it
-//! comes back as a [`Report`](crate::record::Report) through the function given at its making, exactly
+//! comes back as a [`Report`] through the function given at its making, exactly
 //! once for every record taken. The account keeps each record until its report.
 
 #[cfg(feature = "kafka")]

@@ -13,7 +13,7 @@
 //!
 //! `publish` and `tend` never wait for the network: a producer is made in milliseconds and taken down on
 //! a thread of its own; questions to Kafka (do the topics exist, are they kept well, is anybody there) are
-//! the [`lookout`]'s. A producer that is fatally wrong, or that stands still while all looks well, is
+//! the `lookout`'s. A producer that is fatally wrong, or that stands still while all looks well, is
 //! replaced, with back-off, and so is one whose handshake fails when its certificate files have changed;
 //! what it held comes back and is sent again, with the same id.
 //!
