@@ -39,6 +39,8 @@ pub struct Scratch {
     hits: Vec<(usize, Hit)>,
     seen: u64,
     broken: u64,
+    /// The stream has shown a certificate.
+    certificates: bool,
     clock: Option<fn() -> Duration>,
 }
 
@@ -243,12 +245,16 @@ impl Sieve {
     ) -> Result<Outcome, Unfit> {
         let mut watch = Stopwatch::new(scratch);
         let decoded = message::decode(bytes);
-        let Scratch { decoder, found, hits, broken, seen, .. } = scratch;
+        let Scratch { decoder, found, hits, broken, seen, certificates, .. } = scratch;
         let entry = match &decoded {
-            Ok(Message::Certificate(update)) => decoder.certificate(update),
+            Ok(Message::Certificate(update)) => {
+                *certificates = true;
+                decoder.certificate(update)
+            }
             Ok(Message::Names(names)) => match self.needs_certificates {
-                Some(what) => return Err(Unfit(what)),
-                None => decoder.names(names),
+                // A list of names between certificates makes no domains-only stream.
+                Some(what) if !*certificates => return Err(Unfit(what)),
+                _ => decoder.names(names),
             },
             Ok(Message::Idle) => return Ok(Outcome::Other),
             Err(error) => {
@@ -341,6 +347,11 @@ fn count_reason(reason: &str, tally: &mut Tally) {
 }
 
 impl Scratch {
+    /// Another stream begins.
+    pub fn begin(&mut self) {
+        self.certificates = false;
+    }
+
     /// With a clock, whose readings are only compared with each other, stages are timed now and then.
     pub fn timed(clock: fn() -> Duration) -> Scratch {
         Scratch { clock: Some(clock), ..Scratch::default() }

@@ -47,7 +47,7 @@ pub async fn run(args: CheckArgs, env: Environment, out: &mut impl Write) -> Exi
         }
     };
     let counts = MatchKind::ALL.map(|kind| format!("{} {}", matcher.counts().of(kind), kind.label()));
-    let mut said = Said { out, failed: false };
+    let mut said = Said { out, exit: Exit::Done };
     said.line(
         "ok",
         &format!(
@@ -61,6 +61,7 @@ pub async fn run(args: CheckArgs, env: Environment, out: &mut impl Write) -> Exi
     for feed in &config.feeds {
         said.fitness(feed, &sieve);
     }
+    said.properties(&config);
     if args.online {
         for feed in &config.feeds {
             match feed {
@@ -70,19 +71,27 @@ pub async fn run(args: CheckArgs, env: Environment, out: &mut impl Write) -> Exi
         }
         said.kafka(&config).await;
     }
-    if said.failed { Exit::Failed } else { Exit::Done }
+    said.exit
 }
 
 struct Said<'a, W> {
     out: &'a mut W,
-    failed: bool,
+    exit: Exit,
 }
 
 impl<W: Write> Said<'_, W> {
     fn line(&mut self, level: &str, text: &str) {
-        self.failed |= level == "error";
+        if level == "error" && self.exit == Exit::Done {
+            self.exit = Exit::Failed;
+        }
         // A reader that has seen enough is no failure.
         let _ = writeln!(self.out, "{level:<8} {text}");
+    }
+
+    /// Wrong in the configuration, whatever feeds and Kafka say.
+    fn usage(&mut self, text: &str) {
+        self.line("error", text);
+        self.exit = Exit::Usage;
     }
 
     /// What the feed's stream can never decide, as far as its URL says which stream it is.
@@ -91,8 +100,20 @@ impl<W: Write> Said<'_, W> {
         let path = feed.url.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
         if let (true, Some(what)) = (path.ends_with("/domains-only"), sieve.needs_certificates()) {
             let unfit = crate::sieve::Unfit(what);
-            self.line("error", &format!("feed {}: {unfit}", feed.name));
+            self.usage(&format!("feed {}: {unfit}", feed.name));
         }
+    }
+
+    /// What librdkafka refuses in `[kafka.properties]`.
+    fn properties(&mut self, config: &Config) {
+        #[cfg(feature = "kafka")]
+        if let Some(kafka) = &config.kafka
+            && let Err(error) = crate::publish::kafka::accepts(kafka)
+        {
+            self.usage(&format!("{}: {error}", config.file.display()));
+        }
+        #[cfg(not(feature = "kafka"))]
+        let _ = config;
     }
 
     async fn feed(&mut self, feed: &CertstreamFeed) {

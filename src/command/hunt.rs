@@ -64,16 +64,26 @@ pub fn run(args: &HuntArgs) -> Exit {
         matches: 0,
         line: Vec::new(),
     };
+    let mut failed = None;
     for path in &args.files {
         match hunt.file(path) {
             Ok(()) => {}
             Err(HuntError::ReaderGone) => return Exit::Done,
+            Err(HuntError::Write(error)) => {
+                error!("{}", HuntError::Write(error));
+                return Exit::Failed;
+            }
+            // The other recordings are searched all the same.
             Err(error) => {
                 error!("{error}");
                 let usage = matches!(error, HuntError::Unfit { .. });
-                return if usage { Exit::Usage } else { Exit::Failed };
+                failed = failed.or(Some(if usage { Exit::Usage } else { Exit::Failed }));
             }
         }
+    }
+    if let Some(exit) = failed {
+        let _ = hunt.out.flush();
+        return exit;
     }
     if hunt.out.flush().is_err() || hunt.matches > 0 { Exit::Done } else { Exit::Failed }
 }
@@ -112,6 +122,7 @@ struct Hunt<'a> {
 impl Hunt<'_> {
     fn file(&mut self, path: &Path) -> Result<(), HuntError> {
         let mut lines = Lines::open(path, MAX_MESSAGE_BYTES)?;
+        self.scratch.begin();
         let bar = progress(lines.size(), path);
         let feed: Arc<str> = "hunt".into();
         let mut arrival = Arrival { feed: feed.clone(), received: clock::now() };

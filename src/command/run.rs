@@ -11,10 +11,11 @@ use tracing::{error, info, warn};
 
 use super::{Environment, Exit};
 use crate::config::{Config, Problems};
+use crate::feed::file::FileError;
 use crate::metrics::Metrics;
 use crate::publish::stdout::StdoutPublisher;
 use crate::publish::{Ended, Reports};
-use crate::topology::{self, AsyncReload, MakePublisher, Pipeline, Source, Stand, Way};
+use crate::topology::{self, AsyncReload, MakePublisher, Pipeline, RunError, Source, Stand, Way};
 
 /// Arguments of `certsieve run`.
 #[derive(Clone, Debug, clap::Args)]
@@ -87,7 +88,9 @@ pub async fn run(args: RunArgs, env: Environment) -> Exit {
         },
         Err(error) => {
             error!("{error}");
-            Exit::Failed
+            // A recording that can never serve the list is a mistake of the configuration.
+            let unfit = matches!(error, RunError::Feed(FileError::Refused { .. }));
+            if unfit { Exit::Usage } else { Exit::Failed }
         }
     }
 }

@@ -137,10 +137,14 @@ pub async fn run<I: Intake>(
                 pause
             }
             Err(failed) => {
-                let pause = backoff.pause();
+                let now = Instant::now();
+                let said = complaints.due(now);
+                // The next try comes no later than the next time to say it.
+                let rest = complaints.rest(now);
+                let pause = if rest.is_zero() { backoff.pause() } else { backoff.pause().min(rest) };
                 let result = failed.result();
                 meter.count_connect(result);
-                if let Some(failures) = complaints.due(Instant::now()) {
+                if let Some(failures) = said {
                     let result = result.label();
                     warn!(feed = feed.name, result, failures, retry_in = ?pause, "cannot connect: {failed}");
                 }
@@ -253,6 +257,7 @@ impl Client<'_> {
         self.meter.count_connect(ConnectResult::Ok);
         self.meter.set_connected(true);
         info!(feed = self.feed.name, %to, proxy = self.feed.proxy.as_ref().map(display), "connected");
+        intake.begin();
         let mut reader = Reader::new(self, intake);
         let ending = reader.read(&mut socket, shutdown).await;
         let stable = reader.is_stable();

@@ -28,6 +28,9 @@ pub const REST_AFTER: u32 = 1024;
 /// `take` must return within microseconds: nothing in it waits for a lock that is held long, for a
 /// queue or for a disk. (Behind a file feed, which has a thread of its own, it may wait.)
 pub trait Intake: Send {
+    /// A connection is up: what comes is a stream of its own, whatever the one before was.
+    fn begin(&mut self) {}
+
     /// One whole message.
     fn take(&mut self, message: &[u8], at: Timestamp) -> Result<(), Refusal>;
 
@@ -37,6 +40,10 @@ pub trait Intake: Send {
 }
 
 impl<I: Intake + ?Sized> Intake for Box<I> {
+    fn begin(&mut self) {
+        (**self).begin();
+    }
+
     fn take(&mut self, message: &[u8], at: Timestamp) -> Result<(), Refusal> {
         (**self).take(message, at)
     }

@@ -46,6 +46,11 @@ impl Complaints {
         Complaints { every, said: None, failures: 0 }
     }
 
+    /// How long until a failure is said again.
+    pub fn rest(&self, now: Instant) -> Duration {
+        self.said.map_or(Duration::ZERO, |said| self.every.saturating_sub(now - said))
+    }
+
     /// One more failure. Where it is time to say it: how many there were since one was said.
     pub fn due(&mut self, now: Instant) -> Option<u64> {
         self.failures += 1;

@@ -78,6 +78,9 @@ impl Desk {
                     let more = std::iter::from_fn(|| events.try_recv().ok());
                     for event in std::iter::once(first).chain(more).take(TURN) {
                         if let Event::Finish { within } = event {
+                            if finish.is_none() {
+                                self.say(HealthKind::Stopped, "certsieve stops".to_owned());
+                            }
                             finish = Some(within.map(|within| Instant::now() + within));
                             continue;
                         }
@@ -181,9 +184,8 @@ impl Desk {
     }
 
     fn farewell(mut self, events: &Receiver<Event>) -> Farewell {
-        // What the publisher can still deliver in its last moments.
+        // Reports that are on their way.
         const LAST: Duration = Duration::from_secs(2);
-        self.say(HealthKind::Stopped, "certsieve stops".to_owned());
         self.offer();
         self.publisher.flush(LAST);
         let mut in_flight = 0;

@@ -153,6 +153,10 @@ fn uptime() -> Duration {
 }
 
 impl Intake for Worker {
+    fn begin(&mut self) {
+        self.scratch.begin();
+    }
+
     fn take(&mut self, message: &[u8], at: Timestamp) -> Result<(), Refusal> {
         self.arrival.received = at;
         let sieve = self.sieve.load();

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -107,6 +107,22 @@ pub struct Pipeline {
     list_version: String,
     list_files: Vec<PathBuf>,
 }
+
+/// What was said of a live feed on the health topic.
+struct FeedState {
+    /// Up or down; nothing yet.
+    said: Option<bool>,
+    since: Instant,
+}
+
+impl FeedState {
+    fn new() -> FeedState {
+        FeedState { said: None, since: Instant::now() }
+    }
+}
+
+/// A feed that is not up so soon after its start is said to be down.
+const UP_WITHIN: Duration = Duration::from_secs(10);
 
 /// Where the configuration comes from, for a reload.
 pub struct Source {
@@ -231,13 +247,13 @@ impl Pipeline {
         let mut upkeep = tokio::time::interval(UPKEEP_EVERY);
         let mut look = tokio::time::interval(reload::LOOK_EVERY);
         let mut looks = self.looks();
-        let mut connected = HashMap::new();
+        let mut states = HashMap::new();
         loop {
             let asked = tokio::select! {
                 () = shutdown.as_mut() => return false,
                 () = reload.asked() => true,
                 _ = look.tick() => {
-                    self.watch_feeds(&mut connected);
+                    self.watch_feeds(&mut states);
                     if self.all_ended() {
                         return true;
                     }
@@ -328,19 +344,23 @@ impl Pipeline {
         self.feeds.insert(config.name().to_owned(), Running { config, stop, stop_file, task, meter });
     }
 
-    /// Says on the health topic when a live feed came up or went down.
-    fn watch_feeds(&self, connected: &mut HashMap<String, bool>) {
+    /// Says on the health topic when a live feed came up or went down, or does not come up at all.
+    fn watch_feeds(&self, states: &mut HashMap<String, FeedState>) {
         for (name, feed) in &self.feeds {
             if matches!(feed.config, FeedConfig::File(_)) {
                 continue;
             }
-            let up = feed.meter.connected();
-            if connected.insert(name.clone(), up).unwrap_or(false) == up {
+            let refused = feed.meter.refused();
+            let up = feed.meter.connected() && refused.is_none();
+            let state = states.entry(name.clone()).or_insert_with(FeedState::new);
+            if state.said == Some(up) || (state.said.is_none() && !up && state.since.elapsed() < UP_WITHIN) {
                 continue;
             }
-            let (kind, message) = match up {
-                true => (HealthKind::FeedUp, format!("feed {name} is connected")),
-                false => (HealthKind::FeedDown, format!("feed {name} is not connected")),
+            state.said = Some(up);
+            let (kind, message) = match (up, refused) {
+                (true, _) => (HealthKind::FeedUp, format!("feed {name} is connected")),
+                (false, Some(why)) => (HealthKind::FeedDown, format!("feed {name} cannot be used: {why}")),
+                (false, None) => (HealthKind::FeedDown, format!("feed {name} is not connected")),
             };
             let detail = HealthDetail { feed: Some(name.clone()), ..HealthDetail::default() };
             self.queue.send(Event::Say(Health { kind, message, detail }));
@@ -472,7 +492,8 @@ impl Pipeline {
 fn readiness(metrics: &Metrics, standing: &Mutex<Standing>) -> Ready {
     let now = clock::now();
     let feeds = metrics.feeds();
-    let live = feeds.iter().any(|feed| feed.is_live(now));
+    // One feed that gives messages is enough, but a stream that can never serve the list is a mistake.
+    let live = feeds.iter().any(|feed| feed.is_live(now)) && feeds.iter().all(|f| f.refused().is_none());
     let feed_reason = (!live).then(|| {
         let refused = feeds.iter().find_map(|feed| Some(format!("{}: {}", feed.name(), feed.refused()?)));
         refused.unwrap_or_else(|| "no feed gave a message within its silence_after".to_owned())

@@ -295,11 +295,9 @@ fn a_recording_of_names_alone_is_refused_where_it_cannot_serve() {
     let text = names(&["a.example"]);
     let folder =
         folder(&[("c.toml", CONFIG.as_bytes()), ("w.toml", LIST.as_bytes()), ("rec.jsonl", text.as_bytes())]);
-    for (args, code) in
-        [(&["run", "--stdout", "-c", "c.toml"][..], 1), (&["hunt", "-w", "w.toml", "rec.jsonl"], 2)]
-    {
+    for args in [&["run", "--stdout", "-c", "c.toml"][..], &["hunt", "-w", "w.toml", "rec.jsonl"]] {
         let said = run(certsieve().current_dir(folder.path()).args(args), b"");
-        assert_eq!(said.code, Some(code), "{}", said.stderr);
+        assert_eq!(said.code, Some(2), "{}", said.stderr);
         assert!(
             said.stderr.contains("domains-only") && said.stderr.contains("`networks`"),
             "{}",
@@ -484,4 +482,44 @@ fn a_run_without_a_way_out_is_refused() {
     );
     assert_eq!(said.code, Some(0), "{}", said.stderr);
     assert!(said.stdout.contains("\"mine.health.v1\""), "{}", said.stdout);
+}
+
+/// A name list between certificates is one more message, not another kind of stream; as the first message
+/// it says which stream this is.
+#[test]
+fn only_the_first_message_makes_a_domains_only_stream() {
+    let names = "{\"message_type\":\"dns_entries\",\"data\":[\"1.1.1.1\"]}\n";
+    let certificate = "{\"message_type\":\"certificate_update\",\"data\":{\"leaf_cert\":{\"all_domains\":[\"a.example\"]}}}\n";
+    let list = "[[asset]]\nid = 'a'\nnetworks = ['1.1.1.1/32']\npolicy = 'observe'\n";
+    let between = format!("{certificate}{names}");
+    let folder = folder(&[
+        ("w.toml", list.as_bytes()),
+        ("first.jsonl", names.as_bytes()),
+        ("between.jsonl", between.as_bytes()),
+        ("c.toml", b"watchlists = ['w.toml']\n[[feed]]\nkind = 'file'\npath = 'first.jsonl'\n"),
+    ]);
+    let hunt = |file| run(certsieve().current_dir(folder.path()).args(["hunt", "-w", "w.toml", file]), b"");
+    let said = hunt("between.jsonl");
+    assert_eq!((said.code, said.stdout.lines().count()), (Some(0), 1), "{}", said.stderr);
+    let said = hunt("first.jsonl");
+    assert_eq!(said.code, Some(2), "{}", said.stderr);
+    assert!(said.stderr.contains("domains-only"), "{}", said.stderr);
+    let said = run(certsieve().current_dir(folder.path()).args(["run", "--stdout", "-c", "c.toml"]), b"");
+    assert_eq!(said.code, Some(2), "{}", said.stderr);
+    // One recording that cannot be read keeps no other from being searched.
+    let args = ["hunt", "-w", "w.toml", "missing.jsonl", "between.jsonl"];
+    let said = run(certsieve().current_dir(folder.path()).args(args), b"");
+    assert_eq!((said.code, said.stdout.lines().count()), (Some(1), 1), "{}", said.stderr);
+}
+
+/// What only librdkafka knows of a property is a mistake that `check` finds too.
+#[test]
+#[cfg(feature = "kafka")]
+fn check_asks_the_client_about_properties() {
+    let config =
+        format!("{CONFIG}\n[kafka]\nbrokers = '127.0.0.1:9'\n[kafka.properties]\n'nonsense.key' = '1'\n");
+    let folder = folder(&[("c.toml", config.as_bytes()), ("w.toml", LIST.as_bytes()), ("rec.jsonl", b"")]);
+    let said = run(certsieve().current_dir(folder.path()).args(["check", "-c", "c.toml"]), b"");
+    assert_eq!(said.code, Some(2), "{}{}", said.stdout, said.stderr);
+    assert!(said.stdout.contains("nonsense.key"), "{}", said.stdout);
 }

@@ -85,6 +85,11 @@ pub enum KafkaSetupError {
     TopicName(String),
 }
 
+/// What librdkafka says of a configuration, without a connection.
+pub fn accepts(config: &KafkaConfig) -> Result<(), KafkaSetupError> {
+    Core::new(config, "certsieve", Box::new(|_| {}), Arc::default())?.accepts()
+}
+
 /// Publishes records to Kafka.
 pub struct KafkaPublisher {
     core: Arc<Core>,

@@ -75,6 +75,12 @@ impl Core {
         Ok(Arc::new(Producing { lane, producer, made: Instant::now(), stamp }))
     }
 
+    /// Whether librdkafka takes every property; nothing is made or asked.
+    pub fn accepts(&self) -> Result<(), KafkaSetupError> {
+        let config = self.settings.producer(false);
+        config.create_native_config().map(drop).map_err(|error| self.setup_error(error))
+    }
+
     /// librdkafka's words on a property, never its value.
     fn setup_error(&self, error: KafkaError) -> KafkaSetupError {
         match error {
