@@ -25,14 +25,14 @@ pub fn parse(written: &str) -> Result<Cow<'_, str>, NameError> {
 pub fn parse_any(written: &str) -> Result<Cow<'_, str>, NameError> {
     let given = written.trim();
     let name = given.strip_prefix("*.").unwrap_or(given);
-    let name = name.strip_suffix('.').unwrap_or(name);
+    let name = name.trim_end_matches('.');
     let name = match is_plain(name) {
         true => Cow::Borrowed(name),
         false => {
             reject(given, name)?;
             let folded = to_a_labels(name).ok_or_else(|| NameError::NoName(shown(written)))?;
             // UTS 46 makes a full stop of other scripts' stops.
-            Cow::Owned(folded.strip_suffix('.').unwrap_or(&folded).to_owned())
+            Cow::Owned(folded.trim_end_matches('.').to_owned())
         }
     };
     check_labels(written, &name)?;
@@ -172,6 +172,7 @@ mod tests {
         for (written, expected) in [
             ("example.com", "example.com"),
             ("EXAMPLE.com.", "example.com"),
+            ("example.com...", "example.com"),
             ("  *.example.com ", "example.com"),
             ("bücher.example", "xn--bcher-kva.example"),
             ("XN--BCHER-KVA.example", "xn--bcher-kva.example"),
