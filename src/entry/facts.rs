@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::certificate::Walk;
+use super::chain::ChainCertificate;
 use super::der::{OID, Reader, SET};
 use super::identity::{Identities, Provenance};
 use super::issuance;
@@ -44,6 +45,8 @@ pub struct Facts {
     pub der: Option<Vec<u8>>,
     /// SHA-256 of the SubjectPublicKeyInfo, when read from DER.
     pub spki_sha256: Option<[u8; 32]>,
+    /// The certificates above it, its signer first, as far as they are at hand; empty where none is.
+    pub chain: Vec<ChainCertificate>,
     pub identities: Identities,
     pub anomalies: Anomalies,
     /// SHA-256 of the message, which stands for log and index where there are none.
@@ -116,6 +119,7 @@ impl Entry<'_> {
             spki_sha256: whole.and_then(|walk| {
                 ring::digest::digest(&ring::digest::SHA256, walk.spki).as_ref().try_into().ok()
             }),
+            chain: Vec::new(),
             identities: self.identities.clone(),
             anomalies: self.anomalies,
             message_sha256: (!addressed).then(|| issuance::sha256_hex(message)),

@@ -10,6 +10,7 @@
 
 pub mod anomaly;
 pub mod certificate;
+pub mod chain;
 pub mod der;
 pub mod facts;
 pub mod identity;
@@ -25,6 +26,7 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use base64::engine::{DecodePaddingMode, general_purpose};
 
 pub use anomaly::{Anomalies, Anomaly};
+pub use chain::ChainCertificate;
 pub use facts::{DistinguishedName, Facts};
 pub use identity::{Identities, Identity, Provenance, Value};
 pub use time::Timestamp;
