@@ -17,7 +17,7 @@ use super::value::{self, Ct, CtLog, Ecs, Event, HealthDetail, Log, Observer, Rul
 use super::{Record, Topic, id};
 use crate::entry::issuance::sha256_hex;
 use crate::entry::{DistinguishedName, Facts, Identity, Malformed, Timestamp, Value};
-use crate::judge::{self, Ruling, Verdict};
+use crate::judge::{self, Issuing, Ruling, Verdict};
 use crate::sieve::Original;
 use crate::watch::{Matcher, Severity};
 
@@ -68,6 +68,9 @@ pub struct Case<'a> {
     pub verdict: &'a Verdict,
     /// The list that judged.
     pub matcher: &'a Matcher,
+    pub issuing: &'a Issuing,
+    /// Whether no certificate of its issuer was seen for the asset before, where that can be said.
+    pub first_for_asset: Option<bool>,
     pub arrival: &'a Arrival,
 }
 
@@ -82,6 +85,7 @@ pub enum HealthKind {
     WatchlistLoaded,
     WatchlistRefused,
     RecordRejected,
+    AlertsCapped,
     InternalError,
 }
 
@@ -96,13 +100,14 @@ impl HealthKind {
             HealthKind::WatchlistLoaded => "watchlist-loaded",
             HealthKind::WatchlistRefused => "watchlist-refused",
             HealthKind::RecordRejected => "record-rejected",
+            HealthKind::AlertsCapped => "alerts-capped",
             HealthKind::InternalError => "internal-error",
         }
     }
 
     fn severity(self) -> Severity {
         match self {
-            HealthKind::FeedDown | HealthKind::WatchlistRefused => Severity::Medium,
+            HealthKind::FeedDown | HealthKind::WatchlistRefused | HealthKind::AlertsCapped => Severity::Medium,
             HealthKind::RecordRejected | HealthKind::InternalError => Severity::High,
             _ => Severity::Low,
         }
@@ -150,9 +155,9 @@ impl Composer {
         case: &Case<'_>,
         now: Timestamp,
     ) -> Record {
-        let Case { facts, verdict, matcher, arrival } = *case;
+        let Case { facts, verdict, matcher, arrival, .. } = *case;
         let list = matcher.list();
-        let asset = &list.assets[verdict.asset as usize];
+        let asset = matcher.asset(verdict.asset);
         let severity = verdict.severity.unwrap_or(Severity::Low);
         let is_alert = topic == Topic::Alert;
         let mut truncated = Vec::new();
@@ -228,7 +233,8 @@ impl Composer {
                 ct: ct(facts, arrival),
                 issuer: value::Issuer {
                     key_id: facts.authority_key_id.as_deref().map(|id| cut(id, MAX_TEXT_BYTES)),
-                    strength: "claimed",
+                    strength: case.issuing.claim.strength(),
+                    first_for_asset: case.first_for_asset,
                 },
                 watchlist_version: list.version.clone(),
                 truncated,
@@ -319,9 +325,11 @@ impl Composer {
         let detail = HealthDetail {
             log: health.detail.log.as_deref().map(|l| cut(l, MAX_TEXT_BYTES)),
             feed: health.detail.feed.as_deref().map(|f| cut(f, MAX_TEXT_BYTES)),
+            asset: health.detail.asset.clone(),
             ..health.detail
         };
-        let log = detail.log.as_deref().or(detail.feed.as_deref()).unwrap_or("-").to_owned();
+        let about = detail.log.as_deref().or(detail.feed.as_deref()).or(detail.asset.as_deref());
+        let log = about.unwrap_or("-").to_owned();
         let what = match (detail.first, detail.last) {
             (Some(first), Some(last)) => format!("{first}-{last}"),
             _ => now.to_string(),

@@ -205,6 +205,9 @@ pub struct Issuer {
     pub key_id: Option<String>,
     /// claimed or verified.
     pub strength: &'static str,
+    /// No certificate of this issuer for the asset was seen before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_for_asset: Option<bool>,
 }
 
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -236,6 +239,8 @@ pub struct HealthDetail {
     pub log: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub feed: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asset: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
