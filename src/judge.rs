@@ -102,7 +102,7 @@ impl Rule {
 }
 
 /// One pattern that one identity matched.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Matched {
     pub hit: Hit,
     /// Index into the entry's identities.
@@ -154,7 +154,8 @@ pub fn suspect(matcher: &Matcher, facts: &Facts, hits: &mut [(usize, Hit)], now:
         .filter_map(|of_asset| {
             let mut verdict = Verdict::new(of_asset.first()?.1.asset, of_asset);
             let asset = matcher.asset(verdict.asset);
-            let reason = format!("in its raw bytes stands what {} watches; it could not be decoded", asset.id);
+            let reason =
+                format!("in its raw bytes stands what {} watches; it could not be decoded", asset.id);
             verdict.reason("entry.undecodable", reason);
             if asset.policy != Policy::Observe {
                 case.unexpected(asset, Rule::Suspected, &[], &mut verdict);
@@ -227,20 +228,28 @@ impl Case<'_> {
                         "issuer.expected",
                         format!("{issuer} is expected for {} ({strength})", asset.id),
                     );
-                    if self.facts.spki_sha256.is_some_and(|key| asset.expect.iter().any(|t| t.lists_key(&key))) {
+                    if self
+                        .facts
+                        .spki_sha256
+                        .is_some_and(|key| asset.expect.iter().any(|t| t.lists_key(&key)))
+                    {
                         verdict.reason("key.expected", "its key is listed".to_owned());
                     }
                 }
                 Coverage::Unknown(what) => {
-                    let reason =
-                        format!("{} expects an issuer by its {what}, which this message does not carry", asset.id);
+                    let reason = format!(
+                        "{} expects an issuer by its {what}, which this message does not carry",
+                        asset.id
+                    );
                     verdict.reason("issuer.not_verified", reason);
                     self.unexpected(asset, Rule::NotVerified, owned, verdict);
                 }
                 Coverage::Key => {
                     let key = self.facts.spki_sha256.map(|key| issuance::hex(&key)).unwrap_or_default();
-                    let reason =
-                        format!("{} expects keys that are listed; {issuer} certified {key}, which is not", asset.id);
+                    let reason = format!(
+                        "{} expects keys that are listed; {issuer} certified {key}, which is not",
+                        asset.id
+                    );
                     verdict.reason("key.unexpected", reason);
                     self.unexpected(asset, Rule::UnexpectedKey, owned, verdict);
                 }
@@ -259,7 +268,9 @@ impl Case<'_> {
             return verdict.reason("issuer.claim_mismatch", reason);
         }
         let elsewhere = asset.expect.iter().find(|table| {
-            !table.scope.is_all() && matches!(self.issuer_of(table), Answer::Yes) && !self.covers(table, identity)
+            !table.scope.is_all()
+                && matches!(self.issuer_of(table), Answer::Yes)
+                && !self.covers(table, identity)
         });
         if let Some(table) = elsewhere {
             let name = self.facts.identities.get(identity).map(|i| self.facts.identities.value(i));
@@ -279,8 +290,9 @@ impl Case<'_> {
         );
         verdict.reason("issuer.unexpected", reason);
         if let Some((expected, seen)) = self.near_miss(asset) {
-            let reason =
-                format!("{seen} differs from the expected {expected} only in case, white space or punctuation");
+            let reason = format!(
+                "{seen} differs from the expected {expected} only in case, white space or punctuation"
+            );
             verdict.reason("issuer.near_miss", reason);
         }
     }
@@ -547,7 +559,8 @@ fn expected_text(asset: &Asset) -> String {
                 parts.push(format!("issuer key {}", table.issuer_key_id.join(" or ")));
             }
             if !table.issuer_spki_sha256.is_empty() {
-                let keys: Vec<String> = table.issuer_spki_sha256.iter().map(|key| issuance::hex(key)).collect();
+                let keys: Vec<String> =
+                    table.issuer_spki_sha256.iter().map(|key| issuance::hex(key)).collect();
                 parts.push(format!("issuer key of SHA-256 {}", keys.join(" or ")));
             }
             if table.subject_keys.is_some() {

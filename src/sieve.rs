@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::entry::message::{self, Message, MessageError};
-use crate::entry::{Anomaly, Decoder, Entry, Facts, Malformed, Value, issuance};
-use crate::judge::{Verdict, judge};
+use crate::entry::{Anomaly, Decoder, Entry, Facts, Identities, Malformed, Timestamp, Value, issuance, raw};
+use crate::judge::{Claim, Issuing, Verdict, judge, suspect};
 use crate::record::Arrival;
 use crate::record::MAX_ORIGINAL_BYTES;
-use crate::watch::{Hit, Matcher, Policy};
+use crate::watch::{Hit, Matcher, Policy, STEPS};
 
 /// What a message is read from.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +51,9 @@ pub struct Scratch {
      list has {0}: use the server's lite or full stream"
 )]
 pub struct Unfit(pub &'static str);
+
+/// Hits in the raw bytes of one entry: each asset needs one.
+const MAX_SUSPECTS: usize = 10_000;
 
 /// One message in so many has its stages timed.
 const TIMED: u64 = 1024;
@@ -112,6 +115,7 @@ impl Run {
 #[derive(Debug)]
 pub struct Finding {
     pub facts: Option<Box<Facts>>,
+    pub issuing: Issuing,
     pub verdicts: Vec<Verdict>,
     pub malformed: Option<(Malformed, Original)>,
     pub matcher: Arc<Matcher>,
@@ -277,14 +281,24 @@ impl Sieve {
             out.tally.lags.push(arrival.received.millis_since(time) as f64 / 1000.0);
         }
         hits.clear();
-        self.matches(&entry, found, hits);
+        self.matches(entry.identities, found, hits);
         watch.lap(1, &mut out.tally);
         if hits.is_empty() && entry.malformed.is_none() {
             receive(&entry, out);
             return Ok(Outcome::Unmatched);
         }
-        let facts = entry.facts(bytes);
-        let verdicts = judge(&self.matcher, &facts, hits, arrival.received);
+        let mut facts = entry.facts(bytes);
+        let issuing = Issuing::default();
+        let mut odd = facts.odd_names();
+        if issuing.claim == Claim::Disagrees {
+            odd.add(Anomaly::IssuerClaimMismatch);
+        }
+        odd.iter().for_each(|anomaly| out.tally.anomalies[anomaly as usize] += 1);
+        facts.anomalies.merge(odd);
+        let mut verdicts = judge(&self.matcher, &facts, &issuing, hits, arrival.received);
+        if entry.malformed.is_some() {
+            self.suspect(&mut facts, &mut verdicts, found, arrival.received);
+        }
         watch.lap(2, &mut out.tally);
         let malformed = entry.malformed.clone().map(|malformed| {
             count_reason(malformed.reason, &mut out.tally);
@@ -295,6 +309,7 @@ impl Sieve {
         receive(&entry, out);
         out.findings.push(Finding {
             facts: Some(Box::new(facts)),
+            issuing,
             verdicts,
             malformed,
             matcher: self.matcher.clone(),
@@ -303,13 +318,17 @@ impl Sieve {
         Ok(outcome)
     }
 
-    fn matches(&self, entry: &Entry<'_>, found: &mut Vec<Hit>, hits: &mut Vec<(usize, Hit)>) {
-        for (i, identity) in entry.identities.iter().enumerate() {
+    fn matches(&self, identities: &Identities, found: &mut Vec<Hit>, hits: &mut Vec<(usize, Hit)>) {
+        let mut steps = STEPS;
+        for (i, identity) in identities.iter().enumerate() {
             found.clear();
             match identity.value {
                 Value::Name { ascii, unicode } => {
-                    let text = |span| entry.identities.text(span);
+                    let text = |span| identities.text(span);
                     self.matcher.name(text(ascii), unicode.map(text), found);
+                    if !found.iter().any(|hit| hit.kind.is_owned()) {
+                        self.matcher.beyond(text(ascii), &mut steps, found);
+                    }
                 }
                 Value::Address(address) => self.matcher.address(address, found),
             }
@@ -317,10 +336,38 @@ impl Sieve {
         }
     }
 
+    /// What is owned and stands in the raw bytes of an entry that could not be decoded, for assets that
+    /// nothing decoded names.
+    fn suspect(&self, facts: &mut Facts, verdicts: &mut Vec<Verdict>, found: &mut Vec<Hit>, now: Timestamp) {
+        let Some(der) = facts.der.take() else { return };
+        let mut hits = Vec::new();
+        raw::search(&der, &mut Identities::default(), |identities| {
+            if hits.len() >= MAX_SUSPECTS {
+                return;
+            }
+            let mut first = None;
+            for (i, identity) in identities.iter().enumerate() {
+                found.clear();
+                match identity.value {
+                    Value::Name { ascii, .. } => self.matcher.name(identities.text(ascii), None, found),
+                    Value::Address(address) => self.matcher.address(address, found),
+                }
+                found.retain(|hit| hit.kind.is_owned() && !verdicts.iter().any(|v| v.asset == hit.asset));
+                if !found.is_empty() {
+                    let first = *first.get_or_insert_with(|| facts.suspect(identities));
+                    hits.extend(found.iter().map(|hit| (first + i, *hit)));
+                }
+            }
+        });
+        facts.der = Some(der);
+        verdicts.extend(suspect(&self.matcher, facts, &mut hits, now));
+    }
+
     fn undecodable(&self, malformed: Malformed, bytes: &[u8], arrival: &Arrival, out: &mut Batch) {
         count_reason(malformed.reason, &mut out.tally);
         out.findings.push(Finding {
             facts: None,
+            issuing: Issuing::default(),
             verdicts: Vec::new(),
             malformed: Some((malformed, Original::of(bytes))),
             matcher: self.matcher.clone(),

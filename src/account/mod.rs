@@ -23,8 +23,8 @@ use crate::judge::{Rule, Ruling};
 use crate::record::value::HealthDetail;
 use crate::record::{Case, Composer, Health, HealthKind, Outcome, Record, Rejection, Report, Topic, id};
 use crate::sieve::{Batch, Finding, MALFORMED_REASONS, Run};
-use crate::watch::list::WHOLE_LIST;
 use crate::watch::Severity;
+use crate::watch::list::WHOLE_LIST;
 
 use caps::{Caps, Held};
 use issuers::Issuers;
@@ -233,7 +233,10 @@ impl Account {
             if let Some(issuer) = first.as_ref().filter(|issuer| issuer.new) {
                 self.changes.issuers.push((asset.id.clone(), issuer.name.clone()));
                 if verdict.ruling == Ruling::Unexpected {
-                    verdict.reason("issuer.first_for_asset", format!("no certificate of its issuer for {} was seen before", asset.id));
+                    verdict.reason(
+                        "issuer.first_for_asset",
+                        format!("no certificate of its issuer for {} was seen before", asset.id),
+                    );
                 }
             }
             let case = Case {

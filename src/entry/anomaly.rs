@@ -34,10 +34,16 @@ pub enum Anomaly {
     IndexInvalid,
     /// A certificate with another's issuance key and other content.
     SerialReuse,
+    /// A name of one label.
+    SingleLabelName,
+    /// A name under no top-level domain that exists.
+    UnknownTld,
+    /// The issuer's own certificate says otherwise than the certificate claims.
+    IssuerClaimMismatch,
 }
 
 impl Anomaly {
-    pub const ALL: [Anomaly; 15] = [
+    pub const ALL: [Anomaly; 18] = [
         Anomaly::IpInDns,
         Anomaly::IpInCommonName,
         Anomaly::IpLength,
@@ -53,6 +59,9 @@ impl Anomaly {
         Anomaly::FieldType,
         Anomaly::IndexInvalid,
         Anomaly::SerialReuse,
+        Anomaly::SingleLabelName,
+        Anomaly::UnknownTld,
+        Anomaly::IssuerClaimMismatch,
     ];
 
     pub fn label(self) -> &'static str {
@@ -72,6 +81,9 @@ impl Anomaly {
             Anomaly::FieldType => "field_type",
             Anomaly::IndexInvalid => "index_invalid",
             Anomaly::SerialReuse => "serial_reuse",
+            Anomaly::SingleLabelName => "single_label_name",
+            Anomaly::UnknownTld => "unknown_tld",
+            Anomaly::IssuerClaimMismatch => "issuer_claim_mismatch",
         }
     }
 }

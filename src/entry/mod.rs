@@ -17,6 +17,7 @@ pub mod identity;
 pub mod issuance;
 pub mod message;
 pub mod name;
+pub mod raw;
 pub mod time;
 
 use std::sync::Arc;

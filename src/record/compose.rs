@@ -107,7 +107,9 @@ impl HealthKind {
 
     fn severity(self) -> Severity {
         match self {
-            HealthKind::FeedDown | HealthKind::WatchlistRefused | HealthKind::AlertsCapped => Severity::Medium,
+            HealthKind::FeedDown | HealthKind::WatchlistRefused | HealthKind::AlertsCapped => {
+                Severity::Medium
+            }
             HealthKind::RecordRejected | HealthKind::InternalError => Severity::High,
             _ => Severity::Low,
         }

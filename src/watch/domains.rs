@@ -271,10 +271,7 @@ fn public_suffixes(name: &str, take: &mut dyn FnMut(&str)) {
 
 impl Roots {
     /// Of what `of` makes of names in which those of one domain are neighbours.
-    fn new<'a>(
-        names: impl Iterator<Item = &'a str>,
-        of: impl Fn(&'a str, &mut dyn FnMut(&str)),
-    ) -> Roots {
+    fn new<'a>(names: impl Iterator<Item = &'a str>, of: impl Fn(&'a str, &mut dyn FnMut(&str))) -> Roots {
         let mut hashes: Vec<u64> = Vec::new();
         for name in names {
             // A name's own come in a row; the last few say whether they are there.

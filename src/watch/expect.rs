@@ -20,7 +20,7 @@ use crate::document::Keys;
 use crate::problem::Report;
 
 /// Of one expected value, in bytes.
-pub(super) const MAX_EXPECTED: usize = 1_024;
+const MAX_EXPECTED: usize = 1_024;
 /// Entries of one `for`, which a judge goes through for every identity of an entry that matches.
 const MAX_SCOPE: usize = 10_000;
 /// A key a day for each of a thousand hosts over three years; 32 MB.
@@ -93,11 +93,12 @@ impl Scope {
     /// [`Matcher::name`](super::Matcher::name) takes it.
     pub fn covers_name(&self, name: &str) -> bool {
         let literal = super::domains::literal_tail(name).1;
-        let starts = std::iter::once(0).chain(memchr::memchr_iter(b'.', literal.as_bytes()).map(|dot| dot + 1));
+        let starts =
+            std::iter::once(0).chain(memchr::memchr_iter(b'.', literal.as_bytes()).map(|dot| dot + 1));
         self.is_all()
-            || starts.filter_map(|start| literal.get(start..)).any(|suffix| {
-                self.names.binary_search_by(|name| name.as_str().cmp(suffix)).is_ok()
-            })
+            || starts
+                .filter_map(|start| literal.get(start..))
+                .any(|suffix| self.names.binary_search_by(|name| name.as_str().cmp(suffix)).is_ok())
     }
 
     pub fn covers_address(&self, address: IpAddr) -> bool {
@@ -183,7 +184,11 @@ pub(super) fn keys_of(report: &mut Report<'_>) -> Vec<KeyHash> {
         any = true;
         match key_hash(entry) {
             Some(_) if keys.len() == MAX_KEYS => {
-                report.add(at..at + entry.len(), format!("more than {MAX_KEYS} keys"), "take out expired ones");
+                report.add(
+                    at..at + entry.len(),
+                    format!("more than {MAX_KEYS} keys"),
+                    "take out expired ones",
+                );
                 break;
             }
             Some(key) => keys.push(key),
@@ -197,8 +202,7 @@ pub(super) fn keys_of(report: &mut Report<'_>) -> Vec<KeyHash> {
     keys
 }
 
-const KEY_HASH_HINT: &str =
-    "write the SHA-256 of the SubjectPublicKeyInfo as 64 hex digits or in base64: openssl x509 -pubkey -noout | \
+pub(super) const KEY_HASH_HINT: &str = "write the SHA-256 of the SubjectPublicKeyInfo as 64 hex digits or in base64: openssl x509 -pubkey -noout | \
      openssl pkey -pubin -outform der | sha256sum";
 
 fn values(report: &mut Report<'_>, keys: &mut Keys<'_, '_>, key: &'static str) -> Vec<String> {
@@ -290,10 +294,18 @@ mod tests {
         let hex = "ab".repeat(32);
         let colons = vec!["AB"; 32].join(":");
         let base64 = STANDARD.encode(hash);
-        for text in [&hex, &colons, &base64, &format!("sha256/{base64}"), &format!(" {} ", base64.trim_end_matches('='))] {
+        for text in [
+            &hex,
+            &colons,
+            &base64,
+            &format!("sha256/{base64}"),
+            &format!(" {} ", base64.trim_end_matches('=')),
+        ] {
             assert_eq!(key_hash(text), Some(hash), "{text}");
         }
-        for text in ["", "abab", &hex[1..], &format!("{hex}ab"), "sha256/", "not a hash at all, whatever it may be"] {
+        for text in
+            ["", "abab", &hex[1..], &format!("{hex}ab"), "sha256/", "not a hash at all, whatever it may be"]
+        {
             assert_eq!(key_hash(text), None, "{text}");
         }
     }
@@ -319,6 +331,9 @@ mod tests {
             assert_eq!(scope.covers_name(name), covered, "{name}");
         }
         assert!(scope.covers_address([10, 1, 2, 3].into()) && !scope.covers_address([11, 1, 2, 3].into()));
-        assert!(Scope::default().covers_name("example.com") && Scope::default().covers_address([1, 1, 1, 1].into()));
+        assert!(
+            Scope::default().covers_name("example.com")
+                && Scope::default().covers_address([1, 1, 1, 1].into())
+        );
     }
 }

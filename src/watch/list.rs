@@ -15,7 +15,7 @@ use crate::document::{self, Keys};
 use crate::problem::{Problem, Problems, Report};
 
 use super::domains::NameList;
-use super::expect::{self, EXPECT_KEYS, Expectation, KeyHash, MAX_EXPECTED};
+use super::expect::{self, EXPECT_KEYS, Expectation, KeyHash};
 use super::keywords::{self, KeywordList};
 use super::name;
 use super::networks::{self, NetworkList};
@@ -592,7 +592,8 @@ fn labels(report: &mut Report<'_>, keys: &mut Keys<'_, '_>) -> BTreeMap<String, 
 fn requires_key(report: &mut Report<'_>, keys: &mut Keys<'_, '_>, policy: Option<Policy>) -> bool {
     let Some(require) = keys.text(report, "require") else { return false };
     if *require.get_ref() != "key" {
-        let message = format!("require `{}` is unknown", require.get_ref().chars().take(64).collect::<String>());
+        let message =
+            format!("require `{}` is unknown", require.get_ref().chars().take(64).collect::<String>());
         report.add(require.span(), message, "it is \"key\", or left out");
     } else if policy.is_some_and(|policy| policy != Policy::Expect) {
         let hint = "keys are listed in [[asset.expect]]: write policy = \"expect\", or remove it";
@@ -637,7 +638,13 @@ fn choice<T: Copy>(
 }
 
 /// Whether a text has something in it, and [`fits`].
-pub(super) fn checked(report: &mut Report<'_>, key: &str, text: &str, place: Range<usize>, limit: usize) -> bool {
+pub(super) fn checked(
+    report: &mut Report<'_>,
+    key: &str,
+    text: &str,
+    place: Range<usize>,
+    limit: usize,
+) -> bool {
     if text.trim().is_empty() {
         report.add(place, format!("{key} is empty"), "write something, or remove the key");
         return false;
@@ -794,7 +801,7 @@ severity = "hihg"
 require = "key"
 [[asset.expect]]
 issuer_key_id = "xyz"
-ca_owner = "Somebody"
+subject_spki_sha256 = "abc"
 "#,
             &[
                 (
@@ -830,27 +837,46 @@ ca_owner = "Somebody"
                 ),
                 (10, "severity `hihg` is unknown", "did you mean \"high\"?"),
                 (
-                    11,
-                    "this version does not implement `require` in [[asset]]",
-                    "remove it: a key that is not obeyed is never ignored",
-                ),
-                (
                     13,
                     "issuer_key_id is not 1 to 64 bytes of hex",
                     "write the authority key id as pairs of hex digits, with or without colons",
                 ),
-                (
-                    14,
-                    "this version does not implement `ca_owner` in [[asset.expect]]",
-                    "remove it: a key that is not obeyed is never ignored",
-                ),
+                (14, "subject_spki_sha256 is no SHA-256", expect::KEY_HASH_HINT),
             ],
         );
     }
 
     #[test]
+    fn subject_keys_come_from_a_file() {
+        let text = "[[asset]]\nid = 'a'\npolicy = 'expect'\nrequire = 'key'\ndomains = 'example.com'\n\
+                    [[asset.expect]]\nsubject_keys_file = 'keys.txt'\n";
+        let read = |bytes: &str| {
+            let mut load =
+                |path: &str| Ok(Bulk { file: format!("dir/{path}"), bytes: bytes.as_bytes().to_vec() });
+            WatchList::parse("w.toml", text.as_bytes(), &mut load)
+        };
+        let list = read(&format!("# the key of the spring\r\n{} # old\n\n", "ab".repeat(32))).unwrap();
+        assert!(
+            list.assets[0].expect[0].lists_key(&[0xab; 32]) && !list.assets[0].expect[0].lists_key(&[0; 32])
+        );
+        // Whoever polls for changes looks at the file too.
+        assert_eq!(list.sources, ["w.toml", "dir/keys.txt"]);
+        for (bytes, line, message) in [
+            ("# none yet\n", 1, "subject_keys_file lists no key"),
+            ("\nabab\n", 2, "this is no SHA-256 of a key"),
+        ] {
+            let problems = read(bytes).map(|_| ()).unwrap_err();
+            let found: Vec<_> = problems.iter().map(|p| (p.line.unwrap_or(0), p.message.as_str())).collect();
+            assert_eq!(found, [(line, message)]);
+        }
+    }
+
+    #[test]
     fn every_mistake_is_named() {
+        const WITHOUT_KEYS: &str = "an [[asset.expect]] without keys in an asset with require = \"key\"";
         let asset = "[[asset]]\nid = 'a'\npolicy = 'observe'\ndomains = 'example.com'\n";
+        let expect = asset.replace("observe", "expect");
+        let table = "[[asset.expect]]\n";
         for (text, line, message) in [
             ("", 0, "the watch list has no asset"),
             ("[asset]\nid = 'a'\n", 1, "asset is a list of tables, not a table"),
@@ -874,11 +900,7 @@ ca_owner = "Somebody"
                 5,
                 "`issuer_organization` is no key of [[asset]]",
             ),
-            (
-                &format!("{asset}alert_cap = 5\n"),
-                5,
-                "this version does not implement `alert_cap` in [[asset]]",
-            ),
+            (&format!("{asset}alert_cap = 0\n"), 5, "alert_cap 0 is not from 1 to 1000000"),
             (
                 &format!("{asset}domains_file = 'no.txt'\n"),
                 5,
@@ -899,6 +921,22 @@ ca_owner = "Somebody"
                 &format!("{asset}[[asset.expect]]\npolicy = 'expect'\nissuer_common_name = 'x'\n"),
                 6,
                 "`policy` is no key of [[asset.expect]]",
+            ),
+            (&format!("{asset}require = 'keys'\n"), 5, "require `keys` is unknown"),
+            (&format!("{asset}require = 'key'\n"), 5, "require beside a policy that expects nothing"),
+            (&format!("{expect}require = 'key'\n{table}ca_owner = 'x'\n"), 6, WITHOUT_KEYS),
+            (&format!("{expect}{table}for = 'example.com'\n"), 5, "an [[asset.expect]] that expects nothing"),
+            (&format!("{expect}{table}ca_owner = 'x'\nfor = []\n"), 7, "for is an empty list"),
+            (
+                &format!("{expect}{table}ca_owner = 'x'\nfor = '1.1.1.1/24'\n"),
+                7,
+                "`1.1.1.1/24` has host bits set",
+            ),
+            (&format!("{expect}{table}ca_owner = 'x'\nfor = 'com'\n"), 7, "`com` is a single label"),
+            (
+                &format!("{expect}{table}subject_keys_file = 'k'\n"),
+                6,
+                "subject_keys_file `k` cannot be read: there is no such file",
             ),
             ("[[asset]]\nid = '-'\npolicy = 'observe'\nexact = 'a.example'\n", 2, "asset id `-` is reserved"),
             ("[[asset]]\nid = ''\npolicy = 'observe'\nexact = 'a.example'\n", 2, "id is empty"),

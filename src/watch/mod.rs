@@ -278,7 +278,9 @@ mod tests {
             Err(_) => matcher.name(identity, unicode, &mut hits),
         }
         hits.iter()
-            .map(|hit| format!("{} {} {}", matcher.asset(hit.asset).id, hit.kind.label(), matcher.pattern(hit)))
+            .map(|hit| {
+                format!("{} {} {}", matcher.asset(hit.asset).id, hit.kind.label(), matcher.pattern(hit))
+            })
             .collect()
     }
 
