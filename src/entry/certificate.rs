@@ -6,8 +6,9 @@
 //! is left to x509-parser, which is also the oracle of this walk in the tests.
 //!
 //! It is lenient where a stranger gains nothing by it: repeated extensions are all read, names are
-//! kept as bytes whatever they hold. Where the structure breaks, what was found before is kept and the
-//! error is returned beside it, so that a broken end hides no name at the front.
+//! kept as bytes whatever they hold. Where the structure breaks (a wrong tag, a field too many, an end
+//! that is missing) what can still be read is read and the error is returned beside it, so that a break
+//! hides no name in front of it, and as few behind it as can be.
 
 use super::der::{BOOLEAN, DerError, Element, INTEGER, OCTET_STRING, OID, Reader, SEQUENCE, SET};
 use super::time::Timestamp;
@@ -84,23 +85,14 @@ const OTHER_GENERAL_NAMES: [u8; 7] = [0xa0, 0x81, 0xa3, 0xa4, 0xa5, 0x86, 0x88];
 /// bound on messages.
 pub fn walk<'a>(der: &'a [u8], names: &mut Vec<RawName>) -> Walk<'a> {
     let mut walk = Walk::default();
-    let mut finder = Finder { der, names };
-    if let Err(broken) = finder.certificate(&mut walk) {
-        walk.broken = Some(broken);
-    }
+    walk.broken = Finder { der, names }.certificate(&mut walk).err();
     walk
 }
 
 /// Walks a bare TBSCertificate, which is what a log signs of a precertificate.
 pub fn walk_tbs<'a>(der: &'a [u8], names: &mut Vec<RawName>) -> Walk<'a> {
     let mut walk = Walk::default();
-    let mut finder = Finder { der, names };
-    let mut outer = Reader::new(der);
-    let walked = outer.expect(SEQUENCE).within("tbsCertificate").and_then(|tbs| {
-        walk.trailing = outer.rest().len();
-        finder.tbs(tbs, &mut walk)
-    });
-    walk.broken = walked.err();
+    walk.broken = Finder { der, names }.bare(&mut walk).err();
     walk
 }
 
@@ -141,38 +133,68 @@ impl<T> In<T> for Result<T, DerError> {
 
 impl<'a> Finder<'a, '_> {
     fn certificate(&mut self, walk: &mut Walk<'a>) -> Result<(), Broken> {
+        let mut told = Ok(());
         let mut outer = Reader::new(self.der);
-        let certificate = outer.expect(SEQUENCE).within("certificate")?;
+        let certificate = container(&mut outer, "certificate", &mut told)?;
         walk.trailing = outer.rest().len();
-        let tbs = Reader::new(certificate.body).expect(SEQUENCE).within("tbsCertificate")?;
-        self.tbs(tbs, walk)
+        let tbs = container(&mut Reader::new(certificate.body), "tbsCertificate", &mut told)?;
+        let walked = self.tbs(tbs, walk);
+        told.and(walked)
+    }
+
+    fn bare(&mut self, walk: &mut Walk<'a>) -> Result<(), Broken> {
+        let mut told = Ok(());
+        let mut outer = Reader::new(self.der);
+        let tbs = container(&mut outer, "tbsCertificate", &mut told)?;
+        walk.trailing = outer.rest().len();
+        let walked = self.tbs(tbs, walk);
+        told.and(walked)
     }
 
     fn tbs(&mut self, tbs: Element<'a>, walk: &mut Walk<'a>) -> Result<(), Broken> {
         let mut r = Reader::new(tbs.body);
+        let mut told = self.fields(&mut r, walk);
+        if told.is_err() {
+            // One too many or too few: the extensions may have been taken for another field.
+            r = Reader::new(tbs.body);
+        }
+        let mut extended = false;
+        while let Some(element) = next(&mut r, "tbsCertificate", &mut told) {
+            if element.tag == 0xa3 {
+                told = told.and(self.extensions(element, walk));
+            }
+            // Nothing may stand behind: extensions under another tag would go unread.
+            if element.tag != 0xa3 || extended {
+                told = told.and(Err(DerError::Foreign(element.tag)).within("tbsCertificate"));
+            }
+            extended |= element.tag == 0xa3;
+        }
+        told
+    }
+
+    /// Everything in front of the extensions. A field of another tag than its own is told, and read all the
+    /// same: it must not hide the names behind it.
+    fn fields(&mut self, r: &mut Reader<'a>, walk: &mut Walk<'a>) -> Result<(), Broken> {
+        let mut told = Ok(());
         r.optional(0xa0).within("version")?;
-        walk.serial = r.expect(INTEGER).within("serialNumber")?.body;
-        r.expect(SEQUENCE).within("signature")?;
-        walk.issuer = r.expect(SEQUENCE).within("issuer")?.whole;
-        let validity = r.expect(SEQUENCE).within("validity")?;
+        walk.serial = field(r, INTEGER, "serialNumber", &mut told)?.body;
+        field(r, SEQUENCE, "signature", &mut told)?;
+        walk.issuer = field(r, SEQUENCE, "issuer", &mut told)?.whole;
+        let validity = field(r, SEQUENCE, "validity", &mut told)?;
         let mut times = Reader::new(validity.body);
-        walk.not_before = times.read().within("notBefore")?.and_then(time);
-        walk.not_after = times.read().within("notAfter")?.and_then(time);
-        let subject = r.expect(SEQUENCE).within("subject")?;
+        for (end, part) in [(&mut walk.not_before, "notBefore"), (&mut walk.not_after, "notAfter")] {
+            match times.read().within(part) {
+                Ok(element) => *end = element.and_then(time),
+                Err(broken) => told = told.and(Err(broken)),
+            }
+        }
+        let subject = field(r, SEQUENCE, "subject", &mut told)?;
         walk.subject = subject.whole;
-        // A broken subject must not hide the subjectAltName behind it.
-        let subject = self.common_names(subject);
-        walk.spki = r.expect(SEQUENCE).within("subjectPublicKeyInfo")?.whole;
+        told = told.and(self.common_names(subject));
+        walk.spki = field(r, SEQUENCE, "subjectPublicKeyInfo", &mut told)?.whole;
         r.optional(0x81).within("issuerUniqueID")?;
         r.optional(0x82).within("subjectUniqueID")?;
-        if let Some(extensions) = r.optional(0xa3).within("extensions")? {
-            self.extensions(extensions, walk)?;
-        }
-        // Nothing may stand behind: extensions under another tag would go unread.
-        if let Some(foreign) = r.read().within("tbsCertificate")? {
-            return Err(DerError::Foreign(foreign.tag)).within("tbsCertificate");
-        }
-        subject
+        told
     }
 
     /// Where a part is not what it must be, it is told, and what follows is read all the same.
@@ -205,15 +227,13 @@ impl<'a> Finder<'a, '_> {
     }
 
     fn extensions(&mut self, wrapped: Element<'a>, walk: &mut Walk<'a>) -> Result<(), Broken> {
-        let list = Reader::new(wrapped.body).expect(SEQUENCE).within("extensions")?;
+        let mut broken = Ok(());
+        let list = field(&mut Reader::new(wrapped.body), SEQUENCE, "extensions", &mut broken)?;
         walk.extensions = list.body;
         let mut extensions = Reader::new(list.body);
-        let mut broken = Ok(());
-        while let Some(extension) = extensions.read().within("extensions")? {
+        while let Some(extension) = next(&mut extensions, "extensions", &mut broken) {
             // One broken extension must not hide those behind it.
-            if let Err(error) = self.extension(extension, walk) {
-                broken = broken.and(Err(error));
-            }
+            broken = broken.and(self.extension(extension, walk));
         }
         broken
     }
@@ -229,12 +249,12 @@ impl<'a> Finder<'a, '_> {
             return Ok(());
         }
         r.optional(BOOLEAN).within("extension")?;
-        let value = r.expect(OCTET_STRING).within("extension")?.body;
+        let mut told = Ok(());
+        let value = field(&mut r, OCTET_STRING, "extension", &mut told)?.body;
         if id == SUBJECT_ALT_NAME {
             walk.has_san = true;
-            let list = Reader::new(value).expect(SEQUENCE).within("subjectAltName")?;
+            let list = field(&mut Reader::new(value), SEQUENCE, "subjectAltName", &mut told)?;
             let mut general_names = Reader::new(list.body);
-            let mut told = Ok(());
             while let Some(name) = general_names.read().within("subjectAltName")? {
                 match name.tag {
                     GENERAL_NAME_DNS => self.found(Place::Dns, name.body),
@@ -250,7 +270,7 @@ impl<'a> Finder<'a, '_> {
         if let Some(key) = fields.optional(0x80).within("authorityKeyIdentifier")? {
             walk.authority_key_id = Some(key.body).filter(|id| !id.is_empty());
         }
-        Ok(())
+        told
     }
 
     fn found(&mut self, place: Place, body: &'a [u8]) {
@@ -259,6 +279,47 @@ impl<'a> Finder<'a, '_> {
         if let (Ok(start), Ok(end)) = (u32::try_from(start), u32::try_from(end)) {
             self.names.push(RawName { place, start, end });
         }
+    }
+}
+
+/// The next element, if there is one. Of one that is cut short what is there, and that it is: the names in
+/// front of the cut are whole.
+fn next<'a>(r: &mut Reader<'a>, part: &'static str, told: &mut Result<(), Broken>) -> Option<Element<'a>> {
+    match r.read() {
+        Ok(element) => element,
+        Err(error) => {
+            *told = told.and(Err(error).within(part));
+            r.cut()
+        }
+    }
+}
+
+/// The next element, which should have this tag; of another it is told.
+fn field<'a>(
+    r: &mut Reader<'a>,
+    tag: u8,
+    part: &'static str,
+    told: &mut Result<(), Broken>,
+) -> Result<Element<'a>, Broken> {
+    let Some(element) = next(r, part, told) else {
+        return Err(told.err().unwrap_or(Broken { part, error: DerError::Missing(tag) }));
+    };
+    if element.tag != tag {
+        *told = told.and(Err(DerError::Unexpected { wanted: tag, found: element.tag }).within(part));
+    }
+    Ok(element)
+}
+
+/// The next element, which must be a SEQUENCE: what begins otherwise is no certificate at all.
+fn container<'a>(
+    r: &mut Reader<'a>,
+    part: &'static str,
+    told: &mut Result<(), Broken>,
+) -> Result<Element<'a>, Broken> {
+    let element = field(r, SEQUENCE, part, told)?;
+    match element.tag {
+        SEQUENCE => Ok(element),
+        found => Err(DerError::Unexpected { wanted: SEQUENCE, found }).within(part),
     }
 }
 

@@ -268,7 +268,8 @@ fn read_odd(text: &str, place: Place, out: &mut Identities) {
                 continue;
             }
             let (name, whole) = normalise(part);
-            if whole && name.contains('.') {
+            // Beside others a word alone is more likely text.
+            if whole && (name.contains('.') || !joined) {
                 read_normalised(&name, raw, place, parts, out);
             }
         }

@@ -8,6 +8,7 @@ mod contract;
 mod dialects;
 mod feed;
 mod judging;
+mod leaves;
 mod ledger;
 mod proxy;
 mod records;
