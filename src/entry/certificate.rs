@@ -317,10 +317,10 @@ fn container<'a>(
     told: &mut Result<(), Broken>,
 ) -> Result<Element<'a>, Broken> {
     let element = field(r, SEQUENCE, part, told)?;
-    match element.tag {
-        SEQUENCE => Ok(element),
-        found => Err(DerError::Unexpected { wanted: SEQUENCE, found }).within(part),
+    if element.tag != SEQUENCE {
+        (*told)?;
     }
+    Ok(element)
 }
 
 /// UTCTime or GeneralizedTime in the forms that RFC 5280, 4.1.2.5 allows; also without seconds, which
@@ -449,6 +449,72 @@ mod tests {
         assert_eq!(hidden[at], OID);
         hidden[at] = 0x0d;
         check(&hidden, &[(cn, b"b.example")], Some("subject"));
+    }
+
+    /// Nothing that can be done to a field hides the names in the others.
+    #[test]
+    fn a_break_hides_no_more_than_it_must() {
+        let san = extension(SUBJECT_ALT_NAME, sequence(&[element(GENERAL_NAME_DNS, b"san.example")]));
+        let whole = certificate(&[b"cn.example"], &[san]);
+        let tbs = Reader::new(&whole).expect(SEQUENCE).unwrap().body;
+        let mut fields = Reader::new(Reader::new(tbs).expect(SEQUENCE).unwrap().body);
+        let fields: Vec<Vec<u8>> =
+            std::iter::from_fn(|| fields.read().unwrap()).map(|field| field.whole.to_vec()).collect();
+        assert_eq!(fields.len(), 7);
+        let cn = (Place::CommonName(0x0c), &b"cn.example"[..]);
+        let san = (Place::Dns, &b"san.example"[..]);
+        let changed = |change: &dyn Fn(&mut Vec<Vec<u8>>)| {
+            let mut fields = fields.clone();
+            change(&mut fields);
+            sequence(&[sequence(&fields), sequence(&[])])
+        };
+        for (at, part) in [
+            (0, "serialNumber"),
+            (1, "signature"),
+            (2, "issuer"),
+            (3, "validity"),
+            (4, "subject"),
+            (5, "subjectPublicKeyInfo"),
+        ] {
+            check(&changed(&|fields| fields[at][0] = 0x31), &[cn, san], Some(part));
+        }
+        // One too few or too many: the subject is taken for another field, the extensions are found.
+        for at in 0..6 {
+            let without = changed(&|fields| drop(fields.remove(at)));
+            let twice = changed(&|fields| fields.insert(at, vec![0x04, 0]));
+            for der in [without, twice] {
+                let mut names = Vec::new();
+                let walk = walk(&der, &mut names);
+                assert!(walk.broken.is_some(), "{at}");
+                assert!(names.iter().any(|name| name.place == Place::Dns), "{at}");
+            }
+        }
+        // Extensions twice, and cut in the signature or behind the names.
+        check(&changed(&|fields| fields.push(fields[6].clone())), &[cn, san, san], Some("tbsCertificate"));
+        for fewer in 1..6 {
+            check(&whole[..whole.len() - fewer], &[cn, san], Some("certificate"));
+        }
+        // dNSName as some readers take it: with its tag in two bytes.
+        let long = extension(SUBJECT_ALT_NAME, element(SEQUENCE, b"\x9f\x02\x0clong.example"));
+        check(&certificate(&[], &[long]), &[(Place::Dns, b"long.example")], None);
+        // A list of names under another tag.
+        let set = extension(SUBJECT_ALT_NAME, element(SET, &element(GENERAL_NAME_DNS, b"set.example")));
+        check(&certificate(&[], &[set]), &[(Place::Dns, b"set.example")], Some("subjectAltName"));
+    }
+
+    #[test]
+    fn a_bare_tbs_certificate() {
+        let san = extension(SUBJECT_ALT_NAME, sequence(&[element(GENERAL_NAME_DNS, b"san.example")]));
+        let whole = certificate(&[b"cn.example"], &[san]);
+        let tbs = Reader::new(Reader::new(&whole).expect(SEQUENCE).unwrap().body).expect(SEQUENCE).unwrap();
+        let mut names = Vec::new();
+        let bare = walk_tbs(tbs.whole, &mut names);
+        assert_eq!((names.len(), bare.broken, bare.trailing), (2, None, 0));
+        assert_eq!(bare.serial, walk(&whole, &mut Vec::new()).serial);
+        let longer = [tbs.whole, &[0][..]].concat();
+        assert_eq!(walk_tbs(&longer, &mut Vec::new()).trailing, 1);
+        let ids: Vec<_> = extensions(bare.extensions).map(|e| (e.id, e.critical)).collect();
+        assert_eq!(ids, [(SUBJECT_ALT_NAME, false)]);
     }
 
     #[test]
