@@ -7,6 +7,7 @@ mod cli;
 mod contract;
 mod dialects;
 mod feed;
+mod identities;
 mod judging;
 mod leaves;
 mod ledger;
