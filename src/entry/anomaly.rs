@@ -26,12 +26,16 @@ pub enum Anomaly {
     TextDerMismatch,
     /// Bytes behind the certificate's end.
     TrailingData,
-    /// `as_der` is there and is no certificate.
+    /// The DER is there and is no certificate.
     AsDerInvalid,
     /// A field holds a value of another type than its name says.
     FieldType,
-    /// `cert_index` is no index.
+    /// `cert_index` is no index, or a leaf says another of itself than where it lay.
     IndexInvalid,
+    /// A log signs another TBSCertificate than that of the precertificate it shows.
+    PrecertMismatch,
+    /// A chain that ends early, at what is no certificate.
+    ChainInvalid,
     /// A certificate with another's issuance key and other content.
     SerialReuse,
     /// A name of one label.
@@ -43,7 +47,7 @@ pub enum Anomaly {
 }
 
 impl Anomaly {
-    pub const ALL: [Anomaly; 18] = [
+    pub const ALL: [Anomaly; 20] = [
         Anomaly::IpInDns,
         Anomaly::IpInCommonName,
         Anomaly::IpLength,
@@ -58,6 +62,8 @@ impl Anomaly {
         Anomaly::AsDerInvalid,
         Anomaly::FieldType,
         Anomaly::IndexInvalid,
+        Anomaly::PrecertMismatch,
+        Anomaly::ChainInvalid,
         Anomaly::SerialReuse,
         Anomaly::SingleLabelName,
         Anomaly::UnknownTld,
@@ -80,6 +86,8 @@ impl Anomaly {
             Anomaly::AsDerInvalid => "as_der_invalid",
             Anomaly::FieldType => "field_type",
             Anomaly::IndexInvalid => "index_invalid",
+            Anomaly::PrecertMismatch => "precert_mismatch",
+            Anomaly::ChainInvalid => "chain_invalid",
             Anomaly::SerialReuse => "serial_reuse",
             Anomaly::SingleLabelName => "single_label_name",
             Anomaly::UnknownTld => "unknown_tld",
@@ -99,6 +107,11 @@ impl Anomalies {
 
     pub fn merge(&mut self, other: Anomalies) {
         self.0 |= other.0;
+    }
+
+    /// Those of `self` that `other` has not.
+    pub fn without(self, other: Anomalies) -> Anomalies {
+        Anomalies(self.0 & !other.0)
     }
 
     pub fn has(self, anomaly: Anomaly) -> bool {

@@ -7,6 +7,7 @@
 pub mod captured;
 pub mod certificates;
 pub mod entries;
+pub mod leaves;
 pub mod logs;
 pub mod memory;
 pub mod pipeline;
