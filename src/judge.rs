@@ -6,6 +6,7 @@
 //! renewal. How the owned identity is named bounds the severity, because a name that no client accepts
 //! threatens less.
 
+use crate::ccadb::Issuing;
 use crate::entry::{Anomaly, Facts, Identity, Provenance, Timestamp};
 use crate::watch::{Asset, Expectation, Hit, MatchKind, Matcher, Policy, Severity};
 
@@ -75,7 +76,13 @@ pub struct Matched {
 
 /// Judges an entry for every asset that `hits` name; `hits` hold the identity's index beside each hit.
 /// They are sorted by asset, so that an entry of many names and many assets costs no more than its hits.
-pub fn judge(matcher: &Matcher, facts: &Facts, hits: &mut [(usize, Hit)], now: Timestamp) -> Vec<Verdict> {
+pub fn judge(
+    matcher: &Matcher,
+    facts: &Facts,
+    issuing: &Issuing,
+    hits: &mut [(usize, Hit)],
+    now: Timestamp,
+) -> Vec<Verdict> {
     hits.sort_by_key(|(identity, hit)| (hit.asset, hit.kind == MatchKind::Keyword, *identity));
     let mut owned = vec![false; facts.identities.len()];
     for (identity, hit) in hits.iter() {
@@ -102,6 +109,10 @@ pub fn judge(matcher: &Matcher, facts: &Facts, hits: &mut [(usize, Hit)], now: T
                     .collect(),
             };
             rule(matcher, asset, facts, &mut verdict, now);
+            if let Some((code, sentence)) = issuing.remark() {
+                verdict.reason_codes.push(code);
+                verdict.reasons.push(sentence);
+            }
             if let Some(sentence) = &unowned {
                 verdict.reason_codes.push("names.unowned");
                 verdict.reasons.push(sentence.clone());

@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::ccadb::{Authorities, Issuing};
 use crate::entry::message::{self, Message, MessageError};
 use crate::entry::{Anomaly, Decoder, Entry, Facts, Malformed, Value, issuance};
 use crate::judge::{Verdict, judge};
@@ -24,10 +25,11 @@ pub enum Source<'a> {
     Message(&'a [u8]),
 }
 
-/// A compiled watch list and what it asks of a stream.
+/// A compiled watch list, what it asks of a stream, and what is known of those who issue.
 #[derive(Debug)]
 pub struct Sieve {
     matcher: Arc<Matcher>,
+    authorities: Arc<Authorities>,
     needs_certificates: Option<&'static str>,
 }
 
@@ -113,6 +115,8 @@ impl Run {
 pub struct Finding {
     pub facts: Option<Box<Facts>>,
     pub verdicts: Vec<Verdict>,
+    /// Of an entry that was judged.
+    pub issuing: Option<Box<Issuing>>,
     pub malformed: Option<(Malformed, Original)>,
     pub matcher: Arc<Matcher>,
     pub arrival: Arrival,
@@ -137,11 +141,16 @@ impl Original {
 }
 
 impl Finding {
-    /// Bytes that it holds in a queue.
+    /// Bytes that it holds in a queue. What is known of the issuer is shared but for a few hundred.
     pub fn size(&self) -> usize {
+        const ISSUING: usize = 256;
         let facts = self.facts.as_ref().map_or(0, |facts| facts.size());
         let matches: usize = self.verdicts.iter().map(|v| 512 + 24 * v.matches.len()).sum();
-        size_of::<Finding>() + facts + matches + self.malformed.as_ref().map_or(0, |(_, o)| o.bytes.len())
+        size_of::<Finding>()
+            + ISSUING
+            + facts
+            + matches
+            + self.malformed.as_ref().map_or(0, |(_, o)| o.bytes.len())
     }
 }
 
@@ -179,6 +188,7 @@ enum Outcome {
 }
 
 impl Sieve {
+    /// With what is built in of authorities; see [`knowing`](Sieve::knowing).
     pub fn new(matcher: Matcher) -> Sieve {
         let expects = matcher.list().assets.iter().any(|asset| asset.policy == Policy::Expect);
         let needs_certificates = match (matcher.counts().network > 0, expects) {
@@ -186,7 +196,16 @@ impl Sieve {
             (false, true) => Some("policy `expect`"),
             (false, false) => None,
         };
-        Sieve { matcher: Arc::new(matcher), needs_certificates }
+        Sieve { matcher: Arc::new(matcher), authorities: Authorities::built_in(), needs_certificates }
+    }
+
+    /// The same list with other knowledge of authorities.
+    pub fn knowing(&self, authorities: Arc<Authorities>) -> Sieve {
+        Sieve { matcher: self.matcher.clone(), authorities, needs_certificates: self.needs_certificates }
+    }
+
+    pub fn authorities(&self) -> &Arc<Authorities> {
+        &self.authorities
     }
 
     pub fn matcher(&self) -> &Arc<Matcher> {
@@ -284,7 +303,11 @@ impl Sieve {
             return Ok(Outcome::Unmatched);
         }
         let facts = entry.facts(bytes);
-        let verdicts = judge(&self.matcher, &facts, hits, arrival.received);
+        let issuing = (!hits.is_empty()).then(|| Box::new(self.authorities.issuing(&facts)));
+        let verdicts = match &issuing {
+            Some(issuing) => judge(&self.matcher, &facts, issuing, hits, arrival.received),
+            None => Vec::new(),
+        };
         watch.lap(2, &mut out.tally);
         let malformed = entry.malformed.clone().map(|malformed| {
             count_reason(malformed.reason, &mut out.tally);
@@ -296,6 +319,7 @@ impl Sieve {
         out.findings.push(Finding {
             facts: Some(Box::new(facts)),
             verdicts,
+            issuing,
             malformed,
             matcher: self.matcher.clone(),
             arrival: arrival.clone(),
@@ -322,6 +346,7 @@ impl Sieve {
         out.findings.push(Finding {
             facts: None,
             verdicts: Vec::new(),
+            issuing: None,
             malformed: Some((malformed, Original::of(bytes))),
             matcher: self.matcher.clone(),
             arrival: arrival.clone(),

@@ -214,7 +214,8 @@ impl Account {
         }
         for verdict in &finding.verdicts {
             let Some(asset) = matcher.list().assets.get(verdict.asset as usize) else { continue };
-            let case = Case { facts, verdict, matcher: &matcher, arrival: &finding.arrival };
+            let issuing = finding.issuing.as_deref();
+            let case = Case { facts, verdict, issuing, matcher: &matcher, arrival: &finding.arrival };
             self.counts.matches[verdict.ruling as usize] += 1;
             let alert = verdict.rule.map(|rule| {
                 let matched: Vec<usize> = verdict.matches.iter().map(|m| m.identity).collect();

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::text::{clean, cut};
 use super::value::{self, Ct, CtLog, Ecs, Event, HealthDetail, Log, Observer, Rule, X509, X509Name};
 use super::{Record, Topic, id};
+use crate::ccadb::{Issuing, Method, Program, Programs, Trust};
 use crate::entry::issuance::sha256_hex;
 use crate::entry::{DistinguishedName, Facts, Identity, Malformed, Timestamp, Value};
 use crate::judge::{self, Ruling, Verdict};
@@ -66,6 +67,8 @@ pub struct Arrival {
 pub struct Case<'a> {
     pub facts: &'a Facts,
     pub verdict: &'a Verdict,
+    /// What was known of the issuer when it was judged.
+    pub issuing: Option<&'a Issuing>,
     /// The list that judged.
     pub matcher: &'a Matcher,
     pub arrival: &'a Arrival,
@@ -150,7 +153,7 @@ impl Composer {
         case: &Case<'_>,
         now: Timestamp,
     ) -> Record {
-        let Case { facts, verdict, matcher, arrival } = *case;
+        let Case { facts, verdict, issuing, matcher, arrival } = *case;
         let list = matcher.list();
         let asset = &list.assets[verdict.asset as usize];
         let severity = verdict.severity.unwrap_or(Severity::Low);
@@ -229,7 +232,13 @@ impl Composer {
                 issuer: value::Issuer {
                     key_id: facts.authority_key_id.as_deref().map(|id| cut(id, MAX_TEXT_BYTES)),
                     strength: "claimed",
+                    ca_owner: issuing.and_then(Issuing::ca_owner).map(|owner| cut(owner, MAX_TEXT_BYTES)),
+                    report_to: issuing
+                        .and_then(|issuing| issuing.report_to.as_deref())
+                        .map(|address| cut(address, MAX_TEXT_BYTES)),
                 },
+                // Names alone have no issuer to speak of.
+                trust: issuing.filter(|_| !facts.names_only).map(|issuing| trust(&issuing.trust)),
                 watchlist_version: list.version.clone(),
                 truncated,
             },
@@ -571,6 +580,17 @@ impl Names {
         } else {
             self.cut = true;
         }
+    }
+}
+
+fn trust(trust: &Trust) -> value::Trust {
+    let labels = |programs: Programs| programs.iter().map(Program::label).collect();
+    value::Trust {
+        programs: labels(trust.programs),
+        unknown: labels(trust.unknown),
+        data: trust.data.label(),
+        as_of: trust.as_of.map(|date| date.to_string()),
+        method: trust.method.map(Method::label),
     }
 }
 
