@@ -14,8 +14,10 @@ use std::fmt;
 use std::io::Read;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::ccadb::Authorities;
 use crate::document::{self, Keys, Later};
 use crate::problem::Report;
 use crate::watch::list::{self, Bulk, WatchList};
@@ -24,9 +26,11 @@ mod environment;
 mod feed;
 mod kafka;
 mod proxy;
+mod trust;
 
 pub use crate::problem::{Problem, Problems};
 use environment::Environment;
+pub use trust::read_authorities;
 
 /// Messages up to this size are read unless `max_message_bytes` says otherwise: a certificate of
 /// 10,000 names with its chain is 717 KB, and a stream that never ends must not fill the memory.
@@ -60,6 +64,15 @@ pub struct Config {
     pub feeds: Vec<FeedConfig>,
     pub kafka: Option<KafkaConfig>,
     pub http: Option<HttpConfig>,
+    pub trust: TrustConfig,
+}
+
+/// The configuration and everything that it names.
+#[derive(Debug)]
+pub struct Loaded {
+    pub config: Config,
+    pub list: WatchList,
+    pub authorities: Arc<Authorities>,
 }
 
 impl Config {
@@ -81,6 +94,23 @@ impl Config {
             Some(Ok(list)) if problems.is_empty() => return Ok((config, list)),
             Some(Err(more)) => problems.append(more),
             _ => {}
+        }
+        Err(problems)
+    }
+
+    /// As [`load_with_watchlists`](Config::load_with_watchlists), and the reports of `[trust]` too.
+    pub fn load_whole(path: &Path, env: impl Iterator<Item = (String, String)>) -> Result<Loaded, Problems> {
+        let (config, mut problems) = read(path, env);
+        let list =
+            if config.watchlists.is_empty() { None } else { Some(read_watchlists(&config.watchlists)) };
+        match (list, read_authorities(&config.trust)) {
+            (Some(Ok(list)), Ok(authorities)) if problems.is_empty() => {
+                return Ok(Loaded { config, list, authorities });
+            }
+            (list, authorities) => {
+                let more = list.and_then(Result::err).into_iter().chain(authorities.err());
+                more.for_each(|more| problems.append(more));
+            }
         }
         Err(problems)
     }
@@ -189,6 +219,14 @@ pub struct HttpConfig {
     pub listen: String,
 }
 
+/// `[trust]`: reports of CCADB.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct TrustConfig {
+    /// All-certificate-records reports, which make one table; none means what is built in.
+    pub ccadb: Vec<PathBuf>,
+    pub problem_reporting: Option<PathBuf>,
+}
+
 /// A value that reaches no log, metric or error.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -251,12 +289,16 @@ fn config(path: &Path, mut keys: Keys<'_, '_>, report: &mut Report<'_>, environm
     let feeds = feed::all(path, &mut keys, report, environment);
     let kafka = keys.table(report, "kafka", "[kafka]").map(|keys| kafka::read(path, keys, report));
     let http = keys.table(report, "http", "[http]").and_then(|keys| http(keys, report));
-    keys.finish(
-        report,
-        &["refill"],
-        &[("[[feed]]", feed::KEYS), ("[kafka]", kafka::KEYS), ("[http]", &["listen"])],
-    );
-    Config { file: path.to_owned(), instance, watchlists, state_dir, feeds, kafka, http }
+    let trust = keys.table(report, "trust", "[trust]").map(|keys| trust::read(path, keys, report));
+    let elsewhere: [(&str, &[&str]); 4] = [
+        ("[[feed]]", feed::KEYS),
+        ("[kafka]", kafka::KEYS),
+        ("[http]", &["listen"]),
+        ("[trust]", trust::KEYS),
+    ];
+    keys.finish(report, &["refill"], &elsewhere);
+    let trust = trust.unwrap_or_default();
+    Config { file: path.to_owned(), instance, watchlists, state_dir, feeds, kafka, http, trust }
 }
 
 fn instance(keys: &mut Keys<'_, '_>, report: &mut Report<'_>, environment: &Environment) -> String {

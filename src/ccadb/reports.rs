@@ -32,19 +32,29 @@ pub const MAX_TEXT_BYTES: usize = 4096;
 pub enum CcadbError {
     #[error("it has no column `{0}`")]
     NoColumn(&'static str),
-    #[error("line {line} has {found} fields and the header {expected}: it was cut off or edited")]
+    #[error("the row has {found} fields and the header {expected}: it was cut off or edited")]
     Fields { line: u64, found: u64, expected: u64 },
-    #[error("line {line}: {column} has {found} bytes, the limit is {MAX_TEXT_BYTES}")]
+    #[error("{column} has {found} bytes, the limit is {MAX_TEXT_BYTES}")]
     TooLong { line: u64, column: &'static str, found: usize },
-    #[error("line {line}: it has certificates beyond the {MAX_RECORDS} of all files")]
+    #[error("it goes beyond the limit of {MAX_RECORDS} rows in all files")]
     TooMany { line: u64 },
-    #[error("it has a header and no certificate")]
+    #[error("it has no row")]
     Empty,
     #[error("{0}")]
     Csv(String),
 }
 
 impl CcadbError {
+    /// From 1; a row begins there.
+    pub fn line(&self) -> Option<u64> {
+        match self {
+            CcadbError::Fields { line, .. }
+            | CcadbError::TooLong { line, .. }
+            | CcadbError::TooMany { line } => Some(*line),
+            _ => None,
+        }
+    }
+
     /// What the operator can do.
     pub fn hint(&self) -> &'static str {
         match self {
