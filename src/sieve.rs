@@ -1,4 +1,4 @@
-//! From one message to a receipt, and for one in a thousand to a finding: decode → match → judge.
+//! From one message or leaf to a receipt, and for one in a thousand to a finding: decode → match → judge.
 //!
 //! Pure. A [`Sieve`] is immutable and shared by every connection; it carries the watch list's version.
 //! A [`Scratch`] belongs to one worker. What is found is put into a [`Batch`], the only thing that
@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ccadb::{Authorities, Issuing};
+use crate::entry::leaf::{Fetched, Leaf};
 use crate::entry::message::{self, Message, MessageError};
 use crate::entry::{Anomaly, Decoder, Entry, Facts, Malformed, Value, issuance};
 use crate::judge::{Verdict, judge};
@@ -23,6 +24,17 @@ use crate::watch::{Hit, Matcher, Policy};
 pub enum Source<'a> {
     /// One message of a CertStream server, lent by the reader.
     Message(&'a [u8]),
+    /// One leaf of a log, lent by who fetched it.
+    Leaf(Fetched<'a>),
+}
+
+impl<'a> Source<'a> {
+    fn bytes(self) -> &'a [u8] {
+        match self {
+            Source::Message(bytes) => bytes,
+            Source::Leaf(fetched) => fetched.form.bytes(),
+        }
+    }
 }
 
 /// A compiled watch list, what it asks of a stream, and what is known of those who issue.
@@ -66,8 +78,8 @@ const FIRST_SAMPLES: u64 = 16;
 const SAMPLED: u64 = 1024;
 
 /// The reasons of `certsieve_malformed_total`.
-pub const MALFORMED_REASONS: [&str; 7] =
-    ["json", "not_object", "message_type", "no_leaf", "base64", "der", "panic"];
+pub const MALFORMED_REASONS: [&str; 8] =
+    ["json", "not_object", "message_type", "no_leaf", "base64", "leaf", "der", "panic"];
 
 /// Stages that are timed.
 pub const STAGES: [&str; 3] = ["decode", "match", "judge"];
@@ -226,10 +238,10 @@ impl Sieve {
         scratch: &mut Scratch,
         out: &mut Batch,
     ) -> Result<(), Unfit> {
-        let Source::Message(bytes) = source;
+        let bytes = source.bytes();
         out.tally.bytes += bytes.len() as u64;
         scratch.seen += 1;
-        let sifted = catch_unwind(AssertUnwindSafe(|| self.message(bytes, arrival, scratch, out)));
+        let sifted = catch_unwind(AssertUnwindSafe(|| self.entry(source, arrival, scratch, out)));
         let outcome = match sifted {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(unfit)) => {
@@ -255,35 +267,45 @@ impl Sieve {
         Ok(())
     }
 
-    fn message(
+    fn entry(
         &self,
-        bytes: &[u8],
+        source: Source<'_>,
         arrival: &Arrival,
         scratch: &mut Scratch,
         out: &mut Batch,
     ) -> Result<Outcome, Unfit> {
         let mut watch = Stopwatch::new(scratch);
-        let decoded = message::decode(bytes);
+        let bytes = source.bytes();
         let Scratch { decoder, found, hits, broken, seen, certificates, .. } = scratch;
-        let entry = match &decoded {
-            Ok(Message::Certificate(update)) => {
-                *certificates = true;
-                decoder.certificate(update)
-            }
-            Ok(Message::Names(names)) => match self.needs_certificates {
-                // A list of names between certificates makes no domains-only stream.
-                Some(what) if !*certificates => return Err(Unfit(what)),
-                _ => decoder.names(names),
-            },
-            Ok(Message::Idle) => return Ok(Outcome::Other),
-            Err(error) => {
-                *broken += 1;
-                if *broken <= FIRST_SAMPLES || *broken % SAMPLED == 0 {
-                    self.undecodable(no_message(error), bytes, arrival, out);
-                } else {
-                    count_reason(error.reason(), &mut out.tally);
+        let (decoded, leaf);
+        let entry = match source {
+            Source::Message(message) => {
+                decoded = message::decode(message);
+                match &decoded {
+                    Ok(Message::Certificate(update)) => {
+                        *certificates = true;
+                        decoder.certificate(update)
+                    }
+                    Ok(Message::Names(names)) => match self.needs_certificates {
+                        // A list of names between certificates makes no domains-only stream.
+                        Some(what) if !*certificates => return Err(Unfit(what)),
+                        _ => decoder.names(names),
+                    },
+                    Ok(Message::Idle) => return Ok(Outcome::Other),
+                    Err(error) => {
+                        *broken += 1;
+                        if *broken <= FIRST_SAMPLES || *broken % SAMPLED == 0 {
+                            self.undecodable(no_message(error), bytes, arrival, out);
+                        } else {
+                            count_reason(error.reason(), &mut out.tally);
+                        }
+                        return Ok(Outcome::Malformed);
+                    }
                 }
-                return Ok(Outcome::Malformed);
+            }
+            Source::Leaf(fetched) => {
+                leaf = Leaf::read(fetched);
+                decoder.leaf(&leaf)
             }
         };
         watch.lap(0, &mut out.tally);
@@ -303,6 +325,10 @@ impl Sieve {
             return Ok(Outcome::Unmatched);
         }
         let facts = entry.facts(bytes);
+        // A chain is decoded only here.
+        for anomaly in facts.anomalies.without(entry.anomalies).iter() {
+            out.tally.anomalies[anomaly as usize] += 1;
+        }
         let issuing = (!hits.is_empty()).then(|| Box::new(self.authorities.issuing(&facts)));
         let verdicts = match &issuing {
             Some(issuing) => judge(&self.matcher, &facts, issuing, hits, arrival.received),
@@ -312,7 +338,7 @@ impl Sieve {
         let malformed = entry.malformed.clone().map(|malformed| {
             count_reason(malformed.reason, &mut out.tally);
             // The entry's own bytes where there are any, else the message that claims to carry them.
-            (malformed, Original::of(facts.der.as_deref().unwrap_or(bytes)))
+            (malformed, Original::of(entry.der().unwrap_or(bytes)))
         });
         let outcome = if malformed.is_some() { Outcome::Malformed } else { Outcome::Matched };
         receive(&entry, out);

@@ -3,11 +3,8 @@
 //! From `webpki-root-certs`, which is generated from Mozilla's own report. A root is found by fingerprint or
 //! key id; what it issued through, only by a chain that leads to it. Who owns a root is not in there.
 
-use ring::digest::{SHA256, digest};
-use x509_parser::extensions::ParsedExtension;
-use x509_parser::prelude::{FromDer, X509Certificate};
-
-use super::{Authorities, Data, Owner, Program, Programs, Record};
+use super::{Authorities, Data, Owner, Program, Programs, Record, key_of_hex, names_of};
+use crate::entry::chain::ChainCertificate;
 
 pub fn roots() -> Authorities {
     let records = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().filter_map(|der| root(der)).collect();
@@ -16,27 +13,33 @@ pub fn roots() -> Authorities {
 }
 
 fn root(der: &[u8]) -> Option<Record> {
-    let (_, root) = X509Certificate::from_der(der).ok()?;
-    let key = root.extensions().iter().find_map(|extension| match extension.parsed_extension() {
-        ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.into()),
-        _ => None,
-    });
-    let subject = root.subject();
-    let name = subject
-        .iter_common_name()
-        .chain(subject.iter_organizational_unit())
-        .chain(subject.iter_organization())
-        .find_map(|attribute| attribute.as_str().ok())?;
+    let root = ChainCertificate::read(der).ok()?;
     Some(Record {
-        sha256: digest(&SHA256, der).as_ref().try_into().ok()?,
-        key,
+        sha256: root.sha256,
+        key: root.key_id.as_deref().and_then(key_of_hex),
         parent: None,
         authority_key: None,
         owner: 0,
-        name: name.into(),
+        name: names_of(&root.subject).first()?.as_str().into(),
         is_root: true,
         is_revoked: false,
         is_delegated: false,
         included: Programs::from_iter([Program::Mozilla]),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_root_is_read_and_can_be_found() {
+        let roots = roots();
+        assert_eq!(roots.records.len(), webpki_root_certs::TLS_SERVER_ROOT_CERTS.len());
+        assert!(roots.records.len() > 100, "{roots:?}");
+        for record in &roots.records {
+            assert!(record.key.is_some() && !record.name.is_empty(), "{record:?}");
+        }
+        assert_eq!(roots.counts().roots, [0, 0, 0, roots.records.len()]);
+    }
 }

@@ -73,8 +73,9 @@ fn one(path: &Path, what: &str, read: impl FnOnce(&[u8]) -> Result<(), CcadbErro
         Ok(bytes) => {
             let Err(error) = read(&bytes) else { return };
             let message = format!("{what} is refused: {error}");
-            let line = error.line().and_then(|line| usize::try_from(line).ok());
-            problems.push(Problem { line, ..Problem::of_file(file, message, error.hint()) });
+            let mut problem = Problem::of_file(file, message, error.hint());
+            problem.line = error.line().and_then(|line| usize::try_from(line).ok());
+            problems.push(problem);
         }
     }
 }

@@ -26,18 +26,22 @@ pub enum Anomaly {
     TextDerMismatch,
     /// Bytes behind the certificate's end.
     TrailingData,
-    /// `as_der` is there and is no certificate.
+    /// The DER is there and is no certificate.
     AsDerInvalid,
     /// A field holds a value of another type than its name says.
     FieldType,
-    /// `cert_index` is no index.
+    /// `cert_index` is no index, or a leaf says another of itself than where it lay.
     IndexInvalid,
+    /// A log signs another TBSCertificate than that of the precertificate it shows.
+    PrecertMismatch,
+    /// A chain that ends early, at what is no certificate.
+    ChainInvalid,
     /// A certificate with another's issuance key and other content.
     SerialReuse,
 }
 
 impl Anomaly {
-    pub const ALL: [Anomaly; 15] = [
+    pub const ALL: [Anomaly; 17] = [
         Anomaly::IpInDns,
         Anomaly::IpInCommonName,
         Anomaly::IpLength,
@@ -52,6 +56,8 @@ impl Anomaly {
         Anomaly::AsDerInvalid,
         Anomaly::FieldType,
         Anomaly::IndexInvalid,
+        Anomaly::PrecertMismatch,
+        Anomaly::ChainInvalid,
         Anomaly::SerialReuse,
     ];
 
@@ -71,6 +77,8 @@ impl Anomaly {
             Anomaly::AsDerInvalid => "as_der_invalid",
             Anomaly::FieldType => "field_type",
             Anomaly::IndexInvalid => "index_invalid",
+            Anomaly::PrecertMismatch => "precert_mismatch",
+            Anomaly::ChainInvalid => "chain_invalid",
             Anomaly::SerialReuse => "serial_reuse",
         }
     }
@@ -87,6 +95,11 @@ impl Anomalies {
 
     pub fn merge(&mut self, other: Anomalies) {
         self.0 |= other.0;
+    }
+
+    /// Those of `self` that `other` has not.
+    pub fn without(self, other: Anomalies) -> Anomalies {
+        Anomalies(self.0 & !other.0)
     }
 
     pub fn has(self, anomaly: Anomaly) -> bool {

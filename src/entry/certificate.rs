@@ -50,6 +50,8 @@ pub struct Walk<'a> {
     pub poison: bool,
     /// There is a subjectAltName.
     pub has_san: bool,
+    /// All extensions, one behind the other, for [`extensions`].
+    pub extensions: &'a [u8],
     /// Bytes after the certificate's end.
     pub trailing: usize,
     /// Where the structure broke, if it did.
@@ -69,9 +71,9 @@ const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 /// 2.5.29.17
 const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
 /// 2.5.29.35
-const AUTHORITY_KEY_ID: &[u8] = &[0x55, 0x1d, 0x23];
+pub const AUTHORITY_KEY_ID: &[u8] = &[0x55, 0x1d, 0x23];
 /// 1.3.6.1.4.1.11129.2.4.3
-const POISON: &[u8] = &[0x2b, 0x06, 0x01, 0x04, 0x01, 0xd6, 0x79, 0x02, 0x04, 0x03];
+pub const POISON: &[u8] = &[0x2b, 0x06, 0x01, 0x04, 0x01, 0xd6, 0x79, 0x02, 0x04, 0x03];
 
 const GENERAL_NAME_DNS: u8 = 0x82;
 const GENERAL_NAME_IP: u8 = 0x87;
@@ -87,6 +89,38 @@ pub fn walk<'a>(der: &'a [u8], names: &mut Vec<RawName>) -> Walk<'a> {
         walk.broken = Some(broken);
     }
     walk
+}
+
+/// Walks a bare TBSCertificate, which is what a log signs of a precertificate.
+pub fn walk_tbs<'a>(der: &'a [u8], names: &mut Vec<RawName>) -> Walk<'a> {
+    let mut walk = Walk::default();
+    let mut finder = Finder { der, names };
+    let mut outer = Reader::new(der);
+    let walked = outer.expect(SEQUENCE).within("tbsCertificate").and_then(|tbs| {
+        walk.trailing = outer.rest().len();
+        finder.tbs(tbs, &mut walk)
+    });
+    walk.broken = walked.err();
+    walk
+}
+
+/// One extension, RFC 5280, 4.1.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Extension<'a> {
+    pub id: &'a [u8],
+    pub critical: bool,
+    pub value: &'a [u8],
+}
+
+/// The extensions of [`Walk::extensions`], up to the first that is none.
+pub fn extensions(list: &[u8]) -> impl Iterator<Item = Extension<'_>> + Clone {
+    let mut list = Reader::new(list);
+    std::iter::from_fn(move || {
+        let mut r = Reader::new(list.read().ok()??.body);
+        let id = r.expect(OID).ok()?.body;
+        let critical = r.optional(BOOLEAN).ok()?.is_some_and(|flag| flag.body != [0]);
+        Some(Extension { id, critical, value: r.expect(OCTET_STRING).ok()?.body })
+    })
 }
 
 struct Finder<'a, 'n> {
@@ -172,6 +206,7 @@ impl<'a> Finder<'a, '_> {
 
     fn extensions(&mut self, wrapped: Element<'a>, walk: &mut Walk<'a>) -> Result<(), Broken> {
         let list = Reader::new(wrapped.body).expect(SEQUENCE).within("extensions")?;
+        walk.extensions = list.body;
         let mut extensions = Reader::new(list.body);
         let mut broken = Ok(());
         while let Some(extension) = extensions.read().within("extensions")? {
@@ -229,7 +264,7 @@ impl<'a> Finder<'a, '_> {
 
 /// UTCTime or GeneralizedTime in the forms that RFC 5280, 4.1.2.5 allows; also without seconds, which
 /// old certificates have. `None` for anything else.
-fn time(element: Element<'_>) -> Option<Timestamp> {
+pub(super) fn time(element: Element<'_>) -> Option<Timestamp> {
     let digits = element.body.strip_suffix(b"Z")?;
     if !digits.iter().all(u8::is_ascii_digit) {
         return None;

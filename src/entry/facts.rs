@@ -8,12 +8,12 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::certificate::Walk;
-use super::chain::ChainCertificate;
+use super::chain::{self, ChainCertificate};
 use super::der::{OID, Reader, SET};
 use super::identity::{Identities, Provenance};
 use super::issuance;
 use super::message::{self, CertificateUpdate};
-use super::{Anomalies, Entry, EntryKind, Evidence, Timestamp};
+use super::{Anomalies, Entry, EntryKind, Evidence, Origin, Timestamp};
 
 /// One entry, owned.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -45,6 +45,9 @@ pub struct Facts {
     pub der: Option<Vec<u8>>,
     /// SHA-256 of the SubjectPublicKeyInfo, when read from DER.
     pub spki_sha256: Option<[u8; 32]>,
+    /// Of a precertificate read from a log: SHA-256 of the final issuer's SubjectPublicKeyInfo, which the
+    /// log signs.
+    pub issuer_key_hash: Option<[u8; 32]>,
     /// The certificates above it, its signer first, as far as they are at hand; empty where none is.
     pub chain: Vec<ChainCertificate>,
     pub identities: Identities,
@@ -69,17 +72,23 @@ pub struct DistinguishedName {
 }
 
 impl Entry<'_> {
-    /// The owned form. `message` are the lent bytes, hashed where log and index do not name the entry.
+    /// The owned form. `message` are the lent bytes: hashed where log and index do not name the entry, and
+    /// searched for the chain.
     pub fn facts(&self, message: &[u8]) -> Facts {
-        let update = self.update;
-        let whole = self.walk.filter(|walk| walk.broken.is_none());
-        let names_only = update.is_none();
-        let serial = match (&whole, update) {
-            (Some(walk), _) => Some(issuance::serial_of_der(walk.serial)),
+        let (update, leaf) = match self.origin {
+            Origin::Update(update) => (Some(update), None),
+            Origin::Leaf(leaf) => (None, Some(leaf)),
+            Origin::Names => (None, None),
+        };
+        // A DER that broke decides nothing beside a text; of a leaf there is nothing else.
+        let walk = self.walk.filter(|walk| walk.broken.is_none() || leaf.is_some());
+        let names_only = matches!(self.origin, Origin::Names);
+        let serial = match (&walk, update) {
+            (Some(walk), _) => (!walk.serial.is_empty()).then(|| issuance::serial_of_der(walk.serial)),
             (None, Some(update)) => update.leaf.serial_number.as_str().and_then(issuance::serial_of_text),
             (None, None) => None,
         };
-        let authority_key_id = match (&whole, update) {
+        let mut authority_key_id = match (&walk, update) {
             (Some(walk), _) => walk.authority_key_id.map(issuance::hex),
             (None, Some(update)) => {
                 let text = update.leaf.extensions.authority_key_identifier.as_str();
@@ -87,16 +96,43 @@ impl Entry<'_> {
             }
             (None, None) => None,
         };
+        let mut issuer = name_of(walk.map(|w| w.issuer), update.map(|u| &u.leaf.issuer));
+        let mut anomalies = self.anomalies;
+        let chain = match (update, leaf) {
+            (Some(_), _) => chain::of_message(message, &mut anomalies),
+            (None, Some(leaf)) => chain::of_leaf(leaf, &mut anomalies),
+            (None, None) => Vec::new(),
+        };
+        // What a log signs names the final issuer; a precertificate as submitted names who signed that.
+        if update.is_some()
+            && walk.is_some_and(|walk| walk.poison)
+            && let [signer, rest @ ..] = chain.as_slice()
+            && signer.signs_precertificates
+            && signer.subject == issuer
+        {
+            let of_issuer = rest.first().filter(|next| next.subject == signer.issuer);
+            let key_id = signer.authority_key_id.as_ref().or(of_issuer.and_then(|next| next.key_id.as_ref()));
+            authority_key_id = key_id.cloned();
+            issuer = signer.issuer.clone();
+        }
         let issuance_key = if names_only {
             issuance::key_of_names(self.identities.iter().map(|i| self.identities.value(i)))
         } else {
             issuance::key(authority_key_id.as_deref(), serial.as_deref())
         };
+        let log_name = match leaf {
+            Some(leaf) => leaf.fetched.log_name,
+            None => update.and_then(|update| update.source.name.as_str()),
+        };
+        let log_url = match leaf {
+            Some(leaf) => Some(leaf.fetched.log),
+            None => update.and_then(|update| update.source.url.as_str()),
+        };
         let addressed = self.log.is_some() && self.index.is_some();
         Facts {
             log: self.log.clone(),
-            log_name: update.and_then(|u| u.source.name.as_str()).map(str::to_owned),
-            log_url: update.and_then(|u| u.source.url.as_str()).map(str::to_owned),
+            log_name: log_name.map(str::to_owned),
+            log_url: log_url.map(str::to_owned),
             index: self.index,
             log_time: self.log_time,
             seen: update.and_then(|u| u.seen.time()),
@@ -106,22 +142,21 @@ impl Entry<'_> {
             issuance_key,
             serial,
             authority_key_id,
-            issuer: name_of(whole.map(|w| w.issuer), update.map(|u| &u.leaf.issuer)),
-            subject: name_of(whole.map(|w| w.subject), update.map(|u| &u.leaf.subject)),
-            not_before: time_of(whole, update, |w| w.not_before, |u| u.leaf.not_before),
-            not_after: time_of(whole, update, |w| w.not_after, |u| u.leaf.not_after),
-            has_san: match whole {
+            issuer,
+            subject: name_of(walk.map(|w| w.subject), update.map(|u| &u.leaf.subject)),
+            not_before: time_of(walk, update, |w| w.not_before, |u| u.leaf.not_before),
+            not_after: time_of(walk, update, |w| w.not_after, |u| u.leaf.not_after),
+            has_san: match walk {
                 Some(walk) => walk.has_san,
                 None => self.identities.iter().any(|i| i.provenance != Provenance::CommonName),
             },
             signature_algorithm: update.and_then(|u| u.leaf.signature_algorithm.as_str()).map(str::to_owned),
-            der: (!self.der.is_empty()).then(|| self.der.to_vec()),
-            spki_sha256: whole.and_then(|walk| {
-                ring::digest::digest(&ring::digest::SHA256, walk.spki).as_ref().try_into().ok()
-            }),
-            chain: Vec::new(),
+            der: (!self.submitted.is_empty()).then(|| self.submitted.to_vec()),
+            spki_sha256: walk.filter(|walk| !walk.spki.is_empty()).map(|walk| chain::sha256(walk.spki)),
+            issuer_key_hash: leaf.and_then(|leaf| leaf.issuer_key_hash),
+            chain,
             identities: self.identities.clone(),
-            anomalies: self.anomalies,
+            anomalies,
             message_sha256: (!addressed).then(|| issuance::sha256_hex(message)),
         }
     }
@@ -132,7 +167,10 @@ impl Facts {
     pub fn size(&self) -> usize {
         // The fixed part, and what the short texts take.
         const REST: usize = 2048;
-        REST + self.der.as_ref().map_or(0, Vec::len) + self.identities.size()
+        // One certificate of the chain, with its texts.
+        const LINK: usize = 2048;
+        let chain = self.chain.len() * LINK;
+        REST + self.der.as_ref().map_or(0, Vec::len) + chain + self.identities.size()
     }
 
     /// What names the entry in ids: log and index, or the SHA-256 of the message in place of both.
@@ -158,7 +196,7 @@ fn time_of(
 
 fn name_of(der: Option<&[u8]>, text: Option<&message::DistinguishedName<'_>>) -> DistinguishedName {
     match (der, text) {
-        (Some(der), _) => issuer_of_der(der),
+        (Some(der), _) => name_of_der(der),
         (None, Some(text)) => issuer_of_text(text),
         (None, None) => DistinguishedName::default(),
     }
@@ -194,7 +232,7 @@ fn issuer_of_text(text: &message::DistinguishedName<'_>) -> DistinguishedName {
 const MAX_ATTRIBUTES: usize = 64;
 
 /// A Name of the DER, RFC 5280, 4.1.2.4. What is no Name gives an empty one.
-fn issuer_of_der(whole: &[u8]) -> DistinguishedName {
+pub(super) fn name_of_der(whole: &[u8]) -> DistinguishedName {
     let mut issuer = DistinguishedName { given: true, ..DistinguishedName::default() };
     let mut parts = Vec::new();
     let Ok(Some(name)) = Reader::new(whole).read() else { return issuer };

@@ -16,6 +16,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::chain::MAX_CERTIFICATES;
 use super::time::Timestamp;
 
 /// What a message is.
@@ -86,6 +87,35 @@ pub fn decode(bytes: &[u8]) -> Result<Message<'_>, MessageError> {
             Some(_) => Ok(Message::Idle),
         },
     }
+}
+
+/// The `as_der` of each certificate of a message's chain, until one has none. [`decode`] passes the chain
+/// over: only an entry that goes on has a use for it, and then it is looked for again.
+pub fn chain(message: &[u8]) -> impl Iterator<Item = Text<'_>> {
+    let links = match serde_json::from_slice::<ChainEnvelope<'_>>(message) {
+        Ok(envelope) => envelope.data.chain.0,
+        Err(_) => Vec::new(),
+    };
+    links.into_iter().map(|link| link.as_der).take_while(|der| der.odd || der.as_str().is_some())
+}
+
+#[derive(Debug, Default)]
+struct ChainEnvelope<'a> {
+    data: ChainData<'a>,
+}
+
+#[derive(Debug, Default)]
+struct ChainData<'a> {
+    chain: Links<'a>,
+}
+
+/// The first of a chain; the rest is passed over.
+#[derive(Debug, Default)]
+struct Links<'a>(Vec<Link<'a>>);
+
+#[derive(Debug, Default)]
+struct Link<'a> {
+    as_der: Text<'a>,
 }
 
 /// A JSON object, or the name of what stands in its place.
@@ -309,6 +339,9 @@ macro_rules! tolerant_object {
 }
 
 tolerant_object!(Envelope { "message_type" => message_type, "data" => data });
+tolerant_object!(ChainEnvelope { "data" => data });
+tolerant_object!(ChainData { "chain" => chain });
+tolerant_object!(Link { "as_der" => as_der });
 tolerant_object!(LogSource { "name" => name, "url" => url, "timestamp" => timestamp });
 tolerant_object!(DistinguishedName {
     "CN" => common_name,
@@ -439,6 +472,34 @@ impl<'de> Deserialize<'de> for Names<'de> {
             default_for_scalars!(Names { list: Vec::new(), odd: true }, Names::default());
         }
         deserializer.deserialize_any(NamesVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Links<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct LinksVisitor;
+        impl<'de> Visitor<'de> for LinksVisitor {
+            type Value = Links<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a chain")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut links = Links::default();
+                while links.0.len() < MAX_CERTIFICATES
+                    && let Some(link) = seq.next_element()?
+                {
+                    links.0.push(link);
+                }
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(links)
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Links::default())
+            }
+            default_for_scalars!(Links::default());
+        }
+        deserializer.deserialize_any(LinksVisitor)
     }
 }
 

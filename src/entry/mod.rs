@@ -15,8 +15,10 @@ pub mod der;
 pub mod facts;
 pub mod identity;
 pub mod issuance;
+pub mod leaf;
 pub mod message;
 pub mod name;
+mod precertificate;
 pub mod time;
 
 use std::sync::Arc;
@@ -31,7 +33,8 @@ pub use facts::{DistinguishedName, Facts};
 pub use identity::{Identities, Identity, Provenance, Value};
 pub use time::Timestamp;
 
-use certificate::{RawName, Walk, walk};
+use certificate::{RawName, Walk, walk, walk_tbs};
+use leaf::Leaf;
 use message::CertificateUpdate;
 
 /// Precertificate (RFC 6962, 3.1) or certificate.
@@ -87,8 +90,26 @@ pub struct Entry<'a> {
     pub anomalies: Anomalies,
     pub malformed: Option<Malformed>,
     walk: Option<Walk<'a>>,
+    /// What was walked; empty where there is no DER.
     der: &'a [u8],
-    update: Option<&'a CertificateUpdate<'a>>,
+    /// The certificate as it was submitted; empty where it is not at hand.
+    submitted: &'a [u8],
+    origin: Origin<'a>,
+}
+
+/// What an entry was decoded from.
+#[derive(Clone, Copy, Debug)]
+enum Origin<'a> {
+    Update(&'a CertificateUpdate<'a>),
+    Names,
+    Leaf(&'a Leaf<'a>),
+}
+
+impl<'a> Entry<'a> {
+    /// The DER that its identities were read from, or should have been; `None` where there is none.
+    pub fn der(&self) -> Option<&'a [u8]> {
+        (!self.der.is_empty()).then_some(self.der)
+    }
 }
 
 /// Logs whose name a worker remembers; a feed that names more is remembered from the start again.
@@ -141,13 +162,7 @@ impl Decoder {
         if walk.is_some_and(|walk| walk.trailing > 0) {
             anomalies.add(Anomaly::TrailingData);
         }
-        for raw in &self.names {
-            anomalies.merge(read_raw(raw, &self.der, &mut self.identities));
-        }
-        // What is odd stays odd when the same name stands in its proper place too.
-        for identity in self.identities.iter() {
-            anomalies.merge(identity.anomalies);
-        }
+        anomalies.merge(read_names(&self.names, &self.der, &mut self.identities));
         // A DER that broke decides nothing: the text is then read beside it on equal terms.
         let whole = walk.is_some_and(|walk| walk.broken.is_none());
         read_text(update, &mut self.identities);
@@ -180,7 +195,57 @@ impl Decoder {
             malformed,
             walk,
             der: &self.der,
-            update: Some(update),
+            submitted: &self.der,
+            origin: Origin::Update(update),
+        }
+    }
+
+    /// The entry of a log's leaf: everything from the DER, of a precertificate from what the log signs.
+    pub fn leaf<'a>(&'a mut self, leaf: &'a Leaf<'a>) -> Entry<'a> {
+        let log = self.log(leaf.fetched.log);
+        self.names.clear();
+        self.identities.clear();
+        let mut anomalies = Anomalies::default();
+        let mut malformed =
+            leaf.broken.map(|broken| Malformed { reason: "leaf", message: format!("leaf: {broken}") });
+        let is_tile = matches!(leaf.fetched.form, leaf::Form::Tile { .. });
+        if leaf.own_index.map_or(is_tile && leaf.broken.is_none(), |own| own != leaf.fetched.index) {
+            anomalies.add(Anomaly::IndexInvalid);
+        }
+        let kind = leaf.kind.unwrap_or(EntryKind::Certificate);
+        let walk = (!leaf.signed.is_empty()).then(|| match kind {
+            EntryKind::Precertificate => walk_tbs(leaf.signed, &mut self.names),
+            EntryKind::Certificate => walk(leaf.signed, &mut self.names),
+        });
+        if let Some(walk) = walk {
+            if walk.trailing > 0 {
+                anomalies.add(Anomaly::TrailingData);
+            }
+            if let Some(broken) = walk.broken {
+                anomalies.add(Anomaly::AsDerInvalid);
+                malformed = Some(Malformed { reason: "der", message: format!("leaf: {broken}") });
+            } else if kind == EntryKind::Precertificate
+                && !leaf.submitted.is_empty()
+                && precertificate::differs(leaf.submitted, leaf.signed, || leaf.chain().next())
+            {
+                anomalies.add(Anomaly::PrecertMismatch);
+            }
+        }
+        anomalies.merge(read_names(&self.names, leaf.signed, &mut self.identities));
+        self.identities.settle(true, false);
+        Entry {
+            log: Some(log),
+            index: Some(leaf.fetched.index),
+            log_time: leaf.time,
+            kind,
+            evidence: Evidence::Der,
+            identities: &self.identities,
+            anomalies,
+            malformed,
+            walk,
+            der: leaf.signed,
+            submitted: leaf.submitted,
+            origin: Origin::Leaf(leaf),
         }
     }
 
@@ -211,7 +276,8 @@ impl Decoder {
             malformed: None,
             walk: None,
             der: &[],
-            update: None,
+            submitted: &[],
+            origin: Origin::Names,
         }
     }
 
@@ -250,6 +316,19 @@ fn decode_base64(text: &str, out: &mut Vec<u8>) -> Result<(), base64::DecodeErro
         return general_purpose::URL_SAFE_NO_PAD.decode_vec(text.trim_end_matches('='), out);
     }
     standard
+}
+
+/// The identities of the raw names of a DER, and what is odd about any of them: that stays odd when the
+/// same name stands in its proper place too.
+fn read_names(names: &[RawName], der: &[u8], out: &mut Identities) -> Anomalies {
+    let mut anomalies = Anomalies::default();
+    for raw in names {
+        anomalies.merge(read_raw(raw, der, out));
+    }
+    for identity in out.iter() {
+        anomalies.merge(identity.anomalies);
+    }
+    anomalies
 }
 
 /// The identities of one raw name of the DER.

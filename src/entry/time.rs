@@ -12,6 +12,9 @@ use time::{Date, OffsetDateTime};
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
+    /// 9999-12-31T23:59:59.999Z, the last that RFC 3339 can write.
+    pub const MAX: Timestamp = Timestamp(253_402_300_799_999);
+
     /// From seconds with a fraction, as CertStream servers write times. `None` for what is no time
     /// of the years 1 to 9999.
     pub fn from_seconds(seconds: f64) -> Option<Timestamp> {
