@@ -206,8 +206,32 @@ struct Record {
     is_revoked: bool,
     /// Somebody else than the owner holds the key.
     is_delegated: bool,
-    /// Of a root: who includes it for TLS. Of another: who includes the root above it, by its own row.
-    included: Programs,
+    /// Of a root: who includes it for TLS. Of another: who includes the root above it, where its own row says
+    /// so.
+    included: Option<Programs>,
+}
+
+/// What stands above a certificate, itself included.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+struct Above {
+    programs: Programs,
+    /// The links lead to a root, or to a row that speaks of one: what is not in `programs` is not included.
+    /// Without that nothing is known of it.
+    is_whole: bool,
+}
+
+impl Above {
+    fn and(self, other: Above) -> Above {
+        Above { programs: self.programs.and(other.programs), is_whole: self.is_whole || other.is_whole }
+    }
+}
+
+/// One key with every certificate of it: a root and its cross-signs sign as one.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+struct Signer {
+    /// Indexes into the records; never empty.
+    records: Vec<u32>,
+    above: Above,
 }
 
 /// Everything that is known of authorities. Immutable and shared; a reload makes another one.
@@ -217,12 +241,11 @@ pub struct Authorities {
     as_of: Option<Date>,
     records: Vec<Record>,
     owners: Vec<Owner>,
-    /// Indexes into `records`, ascending.
-    by_sha256: FxHashMap<Sha256, Vec<u32>>,
-    by_key: HashMap<Key, Vec<u32>>,
+    signers: Vec<Signer>,
+    /// Indexes into the signers.
+    by_sha256: FxHashMap<Sha256, u32>,
+    by_key: HashMap<Key, u32>,
     by_name: HashMap<Box<str>, Vec<u32>>,
-    /// Of each record: who includes a root above it, or itself.
-    programs: Vec<Programs>,
     left_out: u64,
 }
 
@@ -263,157 +286,143 @@ impl Authorities {
         owners: Vec<Owner>,
         left_out: u64,
     ) -> Authorities {
-        let mut by_sha256: FxHashMap<Sha256, Vec<u32>> = FxHashMap::default();
-        let mut by_key: HashMap<Key, Vec<u32>> = HashMap::new();
-        let mut by_name: HashMap<Box<str>, Vec<u32>> = HashMap::new();
-        // The bound on records is far below 2^32.
-        for (i, record) in (0..).zip(&records) {
-            by_sha256.entry(record.sha256).or_default().push(i);
-            if let Some(key) = &record.key {
-                by_key.entry(key.clone()).or_default().push(i);
-            }
-            let name = folded(&record.name);
-            if !name.is_empty() {
-                by_name.entry(name.into()).or_default().push(i);
-            }
-        }
         let mut authorities = Authorities {
             data,
             as_of,
             records,
             owners,
-            by_sha256,
-            by_key,
-            by_name,
-            programs: Vec::new(),
+            signers: Vec::new(),
+            by_sha256: FxHashMap::default(),
+            by_key: HashMap::new(),
+            by_name: HashMap::new(),
             left_out,
         };
-        authorities.programs = authorities.climb();
+        authorities.index();
+        authorities.climb();
         authorities
     }
 
-    /// Who includes a root above each record. Sets only grow, from parents to children, so that links in a
-    /// circle are no danger; a level is taken in one round.
-    fn climb(&self) -> Vec<Programs> {
-        let above: Vec<Option<Vec<u32>>> = self.records.iter().map(|record| self.above(record)).collect();
-        let of_itself = |i: usize| {
-            let record = &self.records[i];
-            if record.is_root || above[i].is_none() { record.included } else { Programs::NONE }
-        };
-        let mut programs: Vec<Programs> = (0..self.records.len()).map(of_itself).collect();
-        for _ in 0..MAX_LEVELS {
-            let mut grown = false;
-            for (i, above) in above.iter().enumerate() {
-                let Some(above) = above else { continue };
-                let whole = above.iter().fold(programs[i], |set, parent| set.and(programs[*parent as usize]));
-                grown |= whole != programs[i];
-                programs[i] = whole;
+    fn index(&mut self) {
+        // The bound on records is far below 2^32.
+        for (i, record) in (0..).zip(&self.records) {
+            let of_key = record.key.as_ref().and_then(|key| self.by_key.get(key));
+            let known = of_key.or(self.by_sha256.get(&record.sha256)).copied();
+            let signer = known.unwrap_or(self.signers.len() as u32);
+            match self.signers.get_mut(signer as usize) {
+                Some(signer) => signer.records.push(i),
+                None => self.signers.push(Signer { records: vec![i], above: Above::default() }),
             }
-            if !grown {
-                break;
+            self.by_sha256.insert(record.sha256, signer);
+            if let Some(key) = &record.key {
+                self.by_key.insert(key.clone(), signer);
+            }
+            let name = folded(&record.name);
+            let named = self.by_name.entry(name.into()).or_default();
+            if !named.contains(&signer) {
+                named.push(signer);
             }
         }
-        programs
+        self.by_name.remove("");
     }
 
-    /// The records of the key above a record; `None` where they are not in the data.
-    fn above(&self, record: &Record) -> Option<Vec<u32>> {
+    /// What stands above each signer. It only grows, from parents to children and a level each round, so that
+    /// links in a circle end.
+    fn climb(&mut self) {
+        let parents: Vec<Option<u32>> = self.records.iter().map(|record| self.parent(record)).collect();
+        for _ in 0..MAX_LEVELS {
+            let mut grown = false;
+            for i in 0..self.signers.len() {
+                let signer = &self.signers[i];
+                let of_record = |i: u32| match (parents[i as usize], self.records[i as usize].included) {
+                    (Some(parent), _) => self.signers[parent as usize].above,
+                    (None, Some(programs)) => Above { programs, is_whole: true },
+                    (None, None) => Above::default(),
+                };
+                let above = self.open(signer).fold(signer.above, |all, i| all.and(of_record(i)));
+                grown |= above != signer.above;
+                self.signers[i].above = above;
+            }
+            if !grown {
+                return;
+            }
+        }
+    }
+
+    /// The signer of a record; `None` of a root, and where it is not in the data.
+    fn parent(&self, record: &Record) -> Option<u32> {
         if record.is_root {
             return None;
         }
-        let parent = record.parent.and_then(|parent| self.by_sha256.get(&parent));
-        let above = match (parent, &record.authority_key) {
-            (Some(parent), _) => self.of_same_key(parent),
-            (None, Some(key)) if record.key.as_ref() != Some(key) => self.by_key.get(key)?.clone(),
-            (None, _) => return None,
+        let by_key = || {
+            let key = record.authority_key.as_ref().filter(|key| record.key.as_ref() != Some(key))?;
+            self.by_key.get(key)
         };
-        Some(self.with_open_path(above))
+        record.parent.and_then(|parent| self.by_sha256.get(&parent)).or_else(by_key).copied()
     }
 
-    /// Every record of the keys that these have: a root and its cross-signs are one signer.
-    fn of_same_key(&self, records: &[u32]) -> Vec<u32> {
-        let mut all = records.to_vec();
-        for i in records {
-            let key = self.records[*i as usize].key.as_ref();
-            all.extend(key.and_then(|key| self.by_key.get(key)).into_iter().flatten());
-        }
-        all.sort_unstable();
-        all.dedup();
-        all
-    }
-
-    /// Without what is revoked, unless nothing else is left.
-    fn with_open_path(&self, mut records: Vec<u32>) -> Vec<u32> {
-        let open = |i: &u32| !self.records[*i as usize].is_revoked;
-        if records.iter().any(open) {
-            records.retain(open);
-        }
-        records
+    /// The records of a signer without what is revoked, unless nothing else is left.
+    fn open<'a>(&'a self, signer: &'a Signer) -> impl Iterator<Item = u32> {
+        let is_open = |i: u32| !self.records[i as usize].is_revoked;
+        let any = signer.records.iter().any(|i| is_open(*i));
+        signer.records.iter().copied().filter(move |i| !any || is_open(*i))
     }
 
     /// What is known of the authority behind an entry.
     pub fn issuing(&self, facts: &Facts) -> Issuing {
-        let key_id = facts.authority_key_id.as_deref().and_then(key_of_hex);
-        let of_key = key_id.as_ref().and_then(|key| self.by_key.get(key)).map(Vec::as_slice);
         let chain = chain_of(facts);
-        let issuer = chain.first().and_then(|first| self.by_sha256.get(&first.sha256));
-        // The issuer itself, by its certificate or by its key.
-        let (found, method) = match (issuer, of_key) {
-            (Some(issuer), _) => (self.of_same_key(issuer), Some(Method::Chain)),
-            (None, Some(of_key)) => (of_key.to_vec(), Some(Method::KeyId)),
-            (None, None) => (Vec::new(), None),
-        };
-        let found = self.with_open_path(found);
-        let ca_owners = self.owners_of(&found);
-        let claim = if found.is_empty() { Claim::NotAtHand } else { self.claim(&found, &facts.issuer) };
-        let (above, method) = match method {
-            Some(method) => (found, Some(method)),
-            // The issuer is new, or hidden: who stands above it says what its certificates are worth.
-            None => match self.above_chain(chain) {
-                Some(above) => (self.with_open_path(above), Some(Method::Chain)),
-                None if facts.authority_key_id.is_none() => {
-                    let named = self.named(&facts.issuer);
-                    let method = (!named.is_empty()).then_some(Method::Name);
-                    (self.with_open_path(named), method)
-                }
+        let by_chain = chain.first().and_then(|first| self.by_sha256.get(&first.sha256));
+        let by_key = self.of_key(facts.authority_key_id.as_deref());
+        let issuer = by_chain.copied().or(by_key);
+        let (signers, method) = match (issuer, by_chain) {
+            (Some(issuer), Some(_)) => (vec![issuer], Some(Method::Chain)),
+            (Some(issuer), None) => (vec![issuer], Some(Method::KeyId)),
+            // It is new, or hidden: who stands above it says what its certificates are worth.
+            (None, _) => match self.above_chain(chain) {
+                Some(above) => (vec![above], Some(Method::Chain)),
+                None if facts.authority_key_id.is_none() => self.named(&facts.issuer),
                 None => (Vec::new(), None),
             },
         };
-        let programs = above.iter().fold(Programs::NONE, |set, i| set.and(self.programs[*i as usize]));
-        let owner = |i: &u32| &self.owners[self.records[*i as usize].owner as usize];
-        let report_to = match ca_owners.first() {
-            Some(name) => above.iter().map(owner).find(|owner| owner.name == *name),
-            None => above.first().map(owner),
-        };
+        let issuer = issuer.map(|issuer| &self.signers[issuer as usize]);
+        let ca_owners = issuer.map(|issuer| self.owners_of(issuer)).unwrap_or_default();
+        let signers = signers.iter().map(|signer| &self.signers[*signer as usize]);
+        let above = signers.clone().fold(Above::default(), |all, signer| all.and(signer.above));
+        let records = signers.flat_map(|signer| self.open(signer)).map(|i| &self.records[i as usize]);
+        let owners = records.map(|record| &self.owners[record.owner as usize]);
+        let responsible = |owner: &&Owner| ca_owners.first().is_none_or(|first| owner.name == *first);
         Issuing {
-            report_to: report_to.and_then(|owner| owner.report_to.clone()),
-            ca_owners,
-            claim,
+            report_to: owners.filter(responsible).find_map(|owner| owner.report_to.clone()),
+            claim: issuer.map_or(Claim::NotAtHand, |issuer| self.claim(issuer, &facts.issuer)),
             trust: Trust {
-                programs,
-                unknown: self.unknown(programs, method.is_some()),
+                programs: above.programs,
+                unknown: self.unknown(above),
                 data: self.data,
                 as_of: self.as_of,
                 method,
             },
+            ca_owners,
         }
     }
 
-    fn unknown(&self, programs: Programs, found: bool) -> Programs {
+    fn of_key(&self, key_id: Option<&str>) -> Option<u32> {
+        self.by_key.get(&key_of_hex(key_id?)?).copied()
+    }
+
+    fn unknown(&self, found: Above) -> Programs {
         match self.data {
-            Data::Ccadb if found => Programs::NONE,
+            Data::Ccadb if found.is_whole => Programs::NONE,
             // Another path may lead to another root: what is not found is not known.
-            _ => Programs::ALL.without(programs),
+            _ => Programs::ALL.without(found.programs),
         }
     }
 
-    /// The owners of records, that of the key itself before those who have cross-signed it.
-    fn owners_of(&self, records: &[u32]) -> Vec<Arc<str>> {
+    /// The owners of a key, its own before those who have cross-signed it.
+    fn owners_of(&self, signer: &Signer) -> Vec<Arc<str>> {
         let mut owners: Vec<Arc<str>> = Vec::new();
-        for delegated in [false, true] {
-            for record in records.iter().map(|i| &self.records[*i as usize]) {
+        for is_delegated in [false, true] {
+            for record in self.open(signer).map(|i| &self.records[i as usize]) {
                 let owner = &self.owners[record.owner as usize].name;
-                if record.is_delegated == delegated && !owner.is_empty() && !owners.contains(owner) {
+                if record.is_delegated == is_delegated && !owner.is_empty() && !owners.contains(owner) {
                     owners.push(owner.clone());
                 }
             }
@@ -421,38 +430,36 @@ impl Authorities {
         owners
     }
 
-    /// The first certificate above the issuer that the data has, by fingerprint or by the key above the
-    /// last one.
-    fn above_chain(&self, chain: &[ChainCertificate]) -> Option<Vec<u32>> {
+    /// The first of a chain that the data has, by fingerprint or by the key above the last one.
+    fn above_chain(&self, chain: &[ChainCertificate]) -> Option<u32> {
         let known = chain.iter().find_map(|certificate| self.by_sha256.get(&certificate.sha256));
-        if let Some(known) = known {
-            return Some(self.of_same_key(known));
-        }
-        let last = chain.last()?;
-        let key = last.authority_key_id.as_deref().and_then(key_of_hex)?;
-        let above = self.by_key.get(&key)?;
-        (self.claim(above, &last.issuer) == Claim::Agrees).then(|| above.clone())
+        known.copied().or_else(|| {
+            let last = chain.last()?;
+            let above = self.of_key(last.authority_key_id.as_deref())?;
+            let claim = self.claim(&self.signers[above as usize], &last.issuer);
+            (claim == Claim::Agrees).then_some(above)
+        })
     }
 
-    /// Those of one owner that have the issuer's common name; a name that two owners use says nothing.
-    fn named(&self, issuer: &DistinguishedName) -> Vec<u32> {
-        let Some(found) = names_of(issuer).iter().find_map(|name| self.by_name.get(folded(name).as_str()))
-        else {
-            return Vec::new();
-        };
-        let owner = |i: &u32| self.records[*i as usize].owner;
-        match found.iter().all(|i| owner(i) == owner(&found[0])) {
-            true => found.clone(),
-            false => Vec::new(),
+    /// Those of one owner that have the issuer's name; a name that two owners use says nothing.
+    fn named(&self, issuer: &DistinguishedName) -> (Vec<u32>, Option<Method>) {
+        let named = names_of(issuer).iter().find_map(|name| self.by_name.get(folded(name).as_str()));
+        let Some(named) = named else { return (Vec::new(), None) };
+        let signers = named.iter().map(|signer| &self.signers[*signer as usize]);
+        let mut owners = signers.flat_map(|signer| &signer.records).map(|i| self.records[*i as usize].owner);
+        let first = owners.next();
+        match owners.all(|owner| Some(owner) == first) {
+            true => (named.clone(), Some(Method::Name)),
+            false => (Vec::new(), None),
         }
     }
 
-    fn claim(&self, records: &[u32], issuer: &DistinguishedName) -> Claim {
+    fn claim(&self, signer: &Signer, issuer: &DistinguishedName) -> Claim {
         let names = names_of(issuer);
         if names.is_empty() {
             return Claim::NotAtHand;
         }
-        let agrees = records.iter().any(|i| {
+        let agrees = signer.records.iter().any(|i| {
             let recorded = &self.records[*i as usize].name;
             names.iter().any(|name| is_same_name(name, recorded))
         });
@@ -470,7 +477,9 @@ impl Authorities {
 
     pub fn counts(&self) -> Counts {
         let roots = |program: &Program| {
-            let included = |record: &&Record| record.is_root && record.included.has(*program);
+            let included = |record: &&Record| {
+                record.is_root && record.included.is_some_and(|included| included.has(*program))
+            };
             self.records.iter().filter(included).count()
         };
         Counts {
@@ -552,7 +561,8 @@ fn is_signed_by(issuer: &DistinguishedName, key_id: Option<&str>, above: &ChainC
 /// What CCADB would call an authority: its common name, else its unit, else its organisation.
 fn names_of(name: &DistinguishedName) -> &[String] {
     let candidates = [&name.common_name, &name.organizational_unit, &name.organization];
-    candidates.into_iter().find(|names| !names.is_empty()).map_or(&[], Vec::as_slice)
+    let is_said = |names: &&Vec<String>| names.iter().any(|name| !name.is_empty());
+    candidates.into_iter().find(is_said).map_or(&[], Vec::as_slice)
 }
 
 /// CCADB keeps at most so many characters of a name.
@@ -570,8 +580,11 @@ fn folded(name: &str) -> String {
 
 /// A key identifier in hexadecimal, as facts have it.
 fn key_of_hex(text: &str) -> Option<Key> {
-    if text.is_empty() || text.len() % 2 == 1 || !text.is_ascii() {
+    if text.is_empty() || text.len() % 2 == 1 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
     (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).ok()).collect()
 }
+
+#[cfg(test)]
+mod tests;

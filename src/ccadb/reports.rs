@@ -67,16 +67,53 @@ impl CcadbError {
     }
 }
 
-impl From<csv::Error> for CcadbError {
-    fn from(error: csv::Error) -> CcadbError {
-        match error.kind() {
-            csv::ErrorKind::UnequalLengths { pos, expected_len, len } => {
-                let line = pos.as_ref().map_or(0, csv::Position::line);
-                CcadbError::Fields { line, found: *len, expected: *expected_len }
+/// The rows of a report behind its header, each with its line.
+struct Rows<'a> {
+    bytes: &'a [u8],
+    reader: csv::Reader<&'a [u8]>,
+    row: ByteRecord,
+    any: bool,
+}
+
+impl<'a> Rows<'a> {
+    fn new(bytes: &'a [u8]) -> Rows<'a> {
+        Rows { bytes, reader: csv::Reader::from_reader(bytes), row: ByteRecord::new(), any: false }
+    }
+
+    fn header(&mut self) -> Result<&ByteRecord, CcadbError> {
+        let bytes = self.bytes;
+        self.reader.byte_headers().map_err(|error| refused(bytes, &error))
+    }
+
+    /// The next row. Without a single one the report is empty, which is an error.
+    fn next(&mut self) -> Result<Option<Row<'_>>, CcadbError> {
+        match self.reader.read_byte_record(&mut self.row) {
+            Ok(true) => {
+                self.any = true;
+                Ok(Some(Row { row: &self.row, bytes: self.bytes }))
             }
-            _ => CcadbError::Csv(error.to_string()),
+            Ok(false) if self.any => Ok(None),
+            Ok(false) => Err(CcadbError::Empty),
+            Err(error) => Err(refused(self.bytes, &error)),
         }
     }
+}
+
+fn refused(bytes: &[u8], error: &csv::Error) -> CcadbError {
+    match error.kind() {
+        csv::ErrorKind::UnequalLengths { pos, expected_len, len } => {
+            CcadbError::Fields { line: line(bytes, pos.as_ref()), found: *len, expected: *expected_len }
+        }
+        _ => CcadbError::Csv(error.to_string()),
+    }
+}
+
+/// The reader's own line is one too few behind a carriage return: it stands between that and the line feed.
+fn line(bytes: &[u8], position: Option<&csv::Position>) -> u64 {
+    let at = position.map_or(0, csv::Position::byte);
+    let before = bytes.get(..usize::try_from(at).unwrap_or(usize::MAX)).unwrap_or(bytes);
+    let feeds = memchr::memchr_iter(b'\n', before).count();
+    1 + (feeds + usize::from(before.ends_with(b"\r"))) as u64
 }
 
 /// Reads reports, in any order, into one [`Authorities`]. After an error it is of no use any more.
@@ -110,20 +147,13 @@ impl Reading {
     /// An all-certificate-records report. `modified` is the day on which the file was written: it bounds the
     /// dates in it, and stands for them where there are none.
     pub fn certificates(&mut self, bytes: &[u8], modified: Option<Date>) -> Result<(), CcadbError> {
-        let mut rows = csv::Reader::from_reader(bytes);
-        let columns = Columns::of(rows.byte_headers()?)?;
+        let mut rows = Rows::new(bytes);
+        let columns = Columns::of(rows.header()?)?;
         let mut newest = None;
-        let mut row = ByteRecord::new();
-        let mut any = false;
-        while rows.read_byte_record(&mut row)? {
-            any = true;
-            let line = row.position().map_or(0, csv::Position::line);
-            let dates = columns.dates.iter().filter_map(|column| date(row.get(*column)?));
+        while let Some(row) = rows.next()? {
+            let dates = columns.dates.iter().filter_map(|column| date(row.field(*column)));
             newest = dates.filter(|day| modified.is_none_or(|modified| *day <= modified)).max().max(newest);
-            self.certificate(Row { row: &row, line }, &columns)?;
-        }
-        if !any {
-            return Err(CcadbError::Empty);
+            self.certificate(row, &columns)?;
         }
         self.as_of = self.as_of.max(newest.or(modified));
         Ok(())
@@ -131,25 +161,21 @@ impl Reading {
 
     /// A problem-reporting-mechanisms report.
     pub fn problem_reporting(&mut self, bytes: &[u8]) -> Result<(), CcadbError> {
-        let mut rows = csv::Reader::from_reader(bytes);
-        let header = rows.byte_headers()?;
+        let mut rows = Rows::new(bytes);
+        let header = rows.header()?;
         let owner = find(header, OWNER)?;
         let mechanism = find(header, MECHANISM)?;
-        let mut row = ByteRecord::new();
-        let mut line = 0;
-        while rows.read_byte_record(&mut row)? {
-            line = row.position().map_or(0, csv::Position::line);
-            let row = Row { row: &row, line };
+        while let Some(row) = rows.next()? {
             let (owner, mechanism) = (row.text(owner, OWNER)?, row.text(mechanism, MECHANISM)?);
             if owner.is_empty() || mechanism.is_empty() {
                 continue;
             }
             if self.report_to.len() >= MAX_RECORDS {
-                return Err(CcadbError::TooMany { line });
+                return Err(CcadbError::TooMany { line: row.line() });
             }
             self.report_to.entry(owner).or_insert(mechanism);
         }
-        if line == 0 { Err(CcadbError::Empty) } else { Ok(()) }
+        Ok(())
     }
 
     pub fn finish(mut self) -> Authorities {
@@ -169,7 +195,7 @@ impl Reading {
             return Ok(());
         }
         if self.records.len() >= MAX_RECORDS {
-            return Err(CcadbError::TooMany { line: row.line });
+            return Err(CcadbError::TooMany { line: row.line() });
         }
         let owner = self.owner(row.text(columns.owner, OWNER)?);
         let name = row.text(columns.name, NAME)?;
@@ -192,7 +218,7 @@ impl Reading {
             is_root,
             is_revoked,
             is_delegated,
-            included: if is_root { columns.of_root(row) } else { columns.above(row) },
+            included: if is_root { Some(columns.of_root(row)) } else { columns.above(row) },
         });
         Ok(())
     }
@@ -276,20 +302,21 @@ impl Columns {
 
     /// Who includes the root above this intermediate, where that root has no row:
     /// `Apple: Included; Google Chrome: Included; Microsoft: Removed; Mozilla: Included`.
-    fn above(&self, row: Row<'_>) -> Programs {
+    fn above(&self, row: Row<'_>) -> Option<Programs> {
         let for_tls = self.derived_bits.is_some_and(|column| row.has_bit(column));
-        let Some(status) = self.root_status.filter(|_| for_tls) else { return Programs::NONE };
-        let status = String::from_utf8_lossy(row.field(status));
+        let status = String::from_utf8_lossy(row.field(self.root_status.filter(|_| for_tls)?));
         let each = status.split(';').filter_map(|part| part.split_once(':'));
-        each.filter(|(_, status)| is_included(status.trim().as_bytes()))
-            .filter_map(|(program, _)| match program.trim() {
-                "Apple" => Some(Program::Apple),
-                "Google Chrome" => Some(Program::Chrome),
-                "Microsoft" => Some(Program::Microsoft),
-                "Mozilla" => Some(Program::Mozilla),
-                _ => None,
-            })
-            .collect()
+        let programs =
+            each.filter(|(_, status)| is_included(status.trim().as_bytes())).filter_map(|(program, _)| {
+                match program.trim() {
+                    "Apple" => Some(Program::Apple),
+                    "Google Chrome" => Some(Program::Chrome),
+                    "Microsoft" => Some(Program::Microsoft),
+                    "Mozilla" => Some(Program::Mozilla),
+                    _ => None,
+                }
+            });
+        (!status.is_empty()).then(|| programs.collect())
     }
 }
 
@@ -298,14 +325,18 @@ fn is_included(status: &[u8]) -> bool {
     status == b"Included"
 }
 
-/// One row and its line.
+/// One row, and the report around it.
 #[derive(Clone, Copy)]
 struct Row<'a> {
     row: &'a ByteRecord,
-    line: u64,
+    bytes: &'a [u8],
 }
 
 impl<'a> Row<'a> {
+    fn line(self) -> u64 {
+        line(self.bytes, self.row.position())
+    }
+
     fn field(self, column: usize) -> &'a [u8] {
         self.row.get(column).unwrap_or_default().trim_ascii()
     }
@@ -314,7 +345,7 @@ impl<'a> Row<'a> {
         let field = self.field(column);
         match field.len() {
             found if found > MAX_TEXT_BYTES => {
-                Err(CcadbError::TooLong { line: self.line, column: name, found })
+                Err(CcadbError::TooLong { line: self.line(), column: name, found })
             }
             _ => Ok(field),
         }
