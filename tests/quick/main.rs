@@ -12,3 +12,4 @@ mod ledger;
 mod proxy;
 mod records;
 mod tidy;
+mod trust;
