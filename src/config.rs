@@ -222,7 +222,8 @@ pub struct HttpConfig {
 /// `[trust]`: reports of CCADB.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct TrustConfig {
-    /// All-certificate-records reports, which make one table; none means what is built in.
+    /// All-certificate-records reports, and the one of included roots, which make one table; none means what
+    /// is built in.
     pub ccadb: Vec<PathBuf>,
     pub problem_reporting: Option<PathBuf>,
 }
@@ -518,6 +519,10 @@ password_file = "password"
 
 [http]
 listen = "127.0.0.1:9464"
+
+[trust]
+ccadb = ["V4a.csv", "/var/ccadb/V4b.csv"]
+problem_reporting = "problems.csv"
 "#;
         let config = load_in(folder.path(), text, &[("FEED_KEY", "k")])
             .unwrap_or_else(|problems| panic!("{problems}"));
@@ -561,6 +566,8 @@ listen = "127.0.0.1:9464"
         assert_eq!(kafka.properties["ssl.key.password"].expose(), "hunter2");
         assert_eq!(kafka.properties["linger.ms"].expose(), "5");
         assert_eq!(config.http.as_ref().unwrap().listen, "127.0.0.1:9464");
+        let files: Vec<_> = config.trust.files().collect();
+        assert_eq!(files, [at("V4a.csv"), PathBuf::from("/var/ccadb/V4b.csv"), at("problems.csv")]);
         assert!(!format!("{config:?}").contains("hunter2"));
     }
 
@@ -687,6 +694,17 @@ contact = "ops"
                 7,
                 "two feeds are called `certstream-1`",
             ),
+            (&format!("{LEAST}[trust]\n"), 5, "[trust] without ccadb"),
+            (&format!("{LEAST}[trust]\nproblem_reporting = 'p'\n"), 5, "[trust] without ccadb"),
+            (&format!("{LEAST}[trust]\nccadb = []\n"), 6, "[trust] without ccadb"),
+            (&format!("{LEAST}[trust]\nccadb = ['a', '']\n"), 6, "ccadb has an empty path"),
+            (&format!("{LEAST}[trust]\nccadb = 5\n"), 6, "ccadb is a whole number"),
+            (
+                &format!("{LEAST}[trust]\nccadb = '5'\nproblem_reporting = ['p']\n"),
+                7,
+                "problem_reporting is a list",
+            ),
+            (&format!("ccadb = 'V5.csv'\n{LEAST}"), 1, "`ccadb` is no key of the configuration"),
             (&format!("{kafka}brokers = 'x'\n"), 7, "this is no TOML: duplicate key"),
             (&format!("{LEAST}[kafka]\nbrokers = 'ssl://a:1'\n"), 6, "broker `ssl://a:1` has a scheme"),
             (&format!("{LEAST}[kafka]\nbrokers = 'a:1,,b:1'\n"), 6, "broker `` is no host and port"),

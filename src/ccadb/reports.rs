@@ -1,9 +1,10 @@
 //! CCADB's reports as its site gives them: CSV (RFC 4180, with line feeds inside quotes) with a header.
 //!
-//! Two kinds are read. *All certificate records*, V5 in one file or V4a and V4b in two: every root and
-//! intermediate that a root program knows of. *Problem reporting mechanisms*: where each owner wants to hear
-//! of a certificate that it should not have issued. Columns are found by their name in the header, because
-//! their order has changed with every version; columns that nobody asks for are passed over.
+//! Three kinds are read. *All certificate records*, V5 in one file or V4a and V4b in two: every root and
+//! intermediate that a root program knows of. *All included root certificates*: what each program trusts a
+//! root for, of which the first kind has only the union of all programs. *Problem reporting mechanisms*: where
+//! each owner wants to hear of a certificate that it should not have issued. Columns are found by their name
+//! in the header, because their order has changed with every version; others are passed over.
 //!
 //! A file is taken whole or refused whole: one that was cut off in the middle would hide roots. Bounds:
 //! [`MAX_BYTES`], [`MAX_RECORDS`], [`MAX_TEXT_BYTES`].
@@ -59,7 +60,7 @@ impl CcadbError {
     pub fn hint(&self) -> &'static str {
         match self {
             CcadbError::NoColumn(_) => {
-                "the reports are AllCertificateRecordsCSVFormatV5 (or V4a and V4b) and AllProblemReportingMechanismsCSV"
+                "the reports are AllCertificateRecordsCSVFormatV5 (or V4a and V4b), AllIncludedRootCertsCSV and AllProblemReportingMechanismsCSV"
             }
             CcadbError::TooMany { .. } => "name either V5, or V4a and V4b",
             _ => "download it again",
@@ -139,15 +140,20 @@ pub struct Reading {
     owners: Vec<Owner>,
     by_owner: HashMap<Arc<str>, u32>,
     report_to: HashMap<String, String>,
+    /// Of roots: who includes them for TLS, program by program.
+    settings: HashMap<Sha256, Programs>,
     as_of: Option<Date>,
     left_out: u64,
 }
 
 impl Reading {
-    /// An all-certificate-records report. `modified` is the day on which the file was written: it bounds the
+    /// An all-certificate-records report, or an all-included-root-certificates report. `modified` is the day on which the file was written: it bounds the
     /// dates in it, and stands for them where there are none.
     pub fn certificates(&mut self, bytes: &[u8], modified: Option<Date>) -> Result<(), CcadbError> {
         let mut rows = Rows::new(bytes);
+        if find(rows.header()?, MOZILLA_BITS).is_ok() {
+            return self.included_roots(rows);
+        }
         let columns = Columns::of(rows.header()?)?;
         let mut newest = None;
         while let Some(row) = rows.next()? {
@@ -156,6 +162,42 @@ impl Reading {
             self.certificate(row, &columns)?;
         }
         self.as_of = self.as_of.max(newest.or(modified));
+        Ok(())
+    }
+
+    fn included_roots(&mut self, mut rows: Rows<'_>) -> Result<(), CcadbError> {
+        let header = rows.header()?;
+        let sha256 = find(header, SHA256)?;
+        // What each program writes for TLS; Chrome's store is for nothing else.
+        let programs = [
+            (
+                Program::Apple,
+                find(header, "Apple Status")?,
+                Some((find(header, "Apple Trust Bits")?, "serverAuth")),
+            ),
+            (Program::Chrome, find(header, "Google Chrome Status")?, None),
+            (
+                Program::Microsoft,
+                find(header, "Microsoft Status")?,
+                Some((find(header, "Microsoft EKUs")?, FOR_TLS)),
+            ),
+            (
+                Program::Mozilla,
+                find(header, "Mozilla Status")?,
+                Some((find(header, MOZILLA_BITS)?, "Websites")),
+            ),
+        ];
+        while let Some(row) = rows.next()? {
+            let Some(sha256) = fingerprint(row.field(sha256)) else { continue };
+            if self.settings.len() >= MAX_RECORDS {
+                return Err(CcadbError::TooMany { line: row.line() });
+            }
+            let for_tls =
+                |bits: Option<(usize, &str)>| bits.is_none_or(|(column, bit)| row.has_bit(column, bit));
+            let included =
+                programs.iter().filter(|(_, status, bits)| is_included(row.field(*status)) && for_tls(*bits));
+            self.settings.insert(sha256, included.map(|(program, ..)| *program).collect());
+        }
         Ok(())
     }
 
@@ -181,6 +223,11 @@ impl Reading {
     pub fn finish(mut self) -> Authorities {
         for owner in &mut self.owners {
             owner.report_to = self.report_to.get(&*owner.name).map(|text| text.as_str().into());
+        }
+        for root in self.records.iter_mut().filter(|record| record.is_root) {
+            if let Some(included) = self.settings.get(&root.sha256) {
+                root.included = Some(*included);
+            }
         }
         Authorities::new(Data::Ccadb, self.as_of, self.records, self.owners, self.left_out)
     }
@@ -237,6 +284,8 @@ const OWNER: &str = "CA Owner";
 const NAME: &str = "Certificate Name";
 const KEY: &str = "Subject Key Identifier";
 const AUTHORITY_KEY: &str = "Authority Key Identifier";
+const SHA256: &str = "SHA-256 Fingerprint";
+const MOZILLA_BITS: &str = "Mozilla Trust Bits";
 const MECHANISM: &str = "Problem Reporting Mechanism";
 /// A root program's EKUs, or trust bits, for TLS.
 const FOR_TLS: &str = "Server Authentication";
@@ -254,7 +303,7 @@ struct Columns {
     revocation: Option<usize>,
     /// Of a root, as [`Program::ALL`].
     statuses: [usize; Program::ALL.len()],
-    /// Of a root: the union of what every program trusts it for.
+    /// Of a root: the union of what the programs trust it for.
     trust_bits: usize,
     /// Of the root above an intermediate, all programs in one text.
     root_status: Option<usize>,
@@ -278,7 +327,7 @@ impl Columns {
             subordinate: find(header, "Subordinate CA Owner").ok(),
             name: find(header, NAME)?,
             kind: find(header, "Certificate Record Type")?,
-            sha256: find(header, "SHA-256 Fingerprint")?,
+            sha256: find(header, SHA256)?,
             parent: find(header, "Parent SHA-256 Fingerprint")?,
             key: find(header, KEY)?,
             authority_key: find(header, AUTHORITY_KEY).ok(),
@@ -293,7 +342,7 @@ impl Columns {
 
     /// Who includes this root for TLS.
     fn of_root(&self, row: Row<'_>) -> Programs {
-        if !row.has_bit(self.trust_bits) {
+        if !row.has_bit(self.trust_bits, FOR_TLS) {
             return Programs::NONE;
         }
         let statuses = Program::ALL.into_iter().zip(self.statuses);
@@ -303,7 +352,7 @@ impl Columns {
     /// Who includes the root above this intermediate, where that root has no row:
     /// `Apple: Included; Google Chrome: Included; Microsoft: Removed; Mozilla: Included`.
     fn above(&self, row: Row<'_>) -> Option<Programs> {
-        let for_tls = self.derived_bits.is_some_and(|column| row.has_bit(column));
+        let for_tls = self.derived_bits.is_some_and(|column| row.has_bit(column, FOR_TLS));
         let status = String::from_utf8_lossy(row.field(self.root_status.filter(|_| for_tls)?));
         let each = status.split(';').filter_map(|part| part.split_once(':'));
         let programs =
@@ -363,9 +412,9 @@ impl<'a> Row<'a> {
         Ok(key.filter(|key| !key.is_empty()).map(Vec::into))
     }
 
-    fn has_bit(self, column: usize) -> bool {
+    fn has_bit(self, column: usize, bit: &str) -> bool {
         let mut bits = self.field(column).split(|byte| *byte == b';');
-        bits.any(|bit| bit.trim_ascii() == FOR_TLS.as_bytes())
+        bits.any(|one| one.trim_ascii() == bit.as_bytes())
     }
 }
 

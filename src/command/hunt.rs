@@ -28,8 +28,8 @@ pub struct HuntArgs {
     /// A watch list; may be given more than once.
     #[arg(short, long = "watchlist", value_name = "FILE", required = true)]
     pub watchlists: Vec<PathBuf>,
-    /// CCADB's all-certificate-records report (V5, or V4a and V4b); may be given more than once. Without it
-    /// Mozilla's roots alone are known.
+    /// CCADB's all-certificate-records report (V5, or V4a and V4b), and its report of included roots; may be
+    /// given more than once. Without it Mozilla's roots alone are known.
     #[arg(long, value_name = "FILE")]
     pub ccadb: Vec<PathBuf>,
     /// CCADB's problem-reporting-mechanisms report.

@@ -60,7 +60,16 @@ pub fn read_authorities(trust: &TrustConfig) -> Result<Arc<Authorities>, Problem
     if let Some(path) = &trust.problem_reporting {
         one(path, "the problem-reporting report", |bytes| reading.problem_reporting(bytes), &mut problems);
     }
-    if problems.is_empty() { Ok(Arc::new(reading.finish())) } else { Err(problems) }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let authorities = reading.finish();
+    if authorities.counts().certificates == 0 {
+        let file = trust.ccadb[0].display().to_string();
+        let hint = "name AllCertificateRecordsCSVFormatV5, or V4a and V4b";
+        return Err(Problem::of_file(file, "no CCADB report has a certificate", hint).into());
+    }
+    Ok(Arc::new(authorities))
 }
 
 fn one(path: &Path, what: &str, read: impl FnOnce(&[u8]) -> Result<(), CcadbError>, problems: &mut Problems) {
