@@ -6,8 +6,9 @@
 //! is left to x509-parser, which is also the oracle of this walk in the tests.
 //!
 //! It is lenient where a stranger gains nothing by it: repeated extensions are all read, names are
-//! kept as bytes whatever they hold. Where the structure breaks, what was found before is kept and the
-//! error is returned beside it, so that a broken end hides no name at the front.
+//! kept as bytes whatever they hold. Where the structure breaks (a wrong tag, a field too many, an end
+//! that is missing) what can still be read is read and the error is returned beside it, so that a break
+//! hides no name in front of it, and as few behind it as can be.
 
 use super::der::{BOOLEAN, DerError, Element, INTEGER, OCTET_STRING, OID, Reader, SEQUENCE, SET};
 use super::time::Timestamp;
@@ -84,23 +85,14 @@ const OTHER_GENERAL_NAMES: [u8; 7] = [0xa0, 0x81, 0xa3, 0xa4, 0xa5, 0x86, 0x88];
 /// bound on messages.
 pub fn walk<'a>(der: &'a [u8], names: &mut Vec<RawName>) -> Walk<'a> {
     let mut walk = Walk::default();
-    let mut finder = Finder { der, names };
-    if let Err(broken) = finder.certificate(&mut walk) {
-        walk.broken = Some(broken);
-    }
+    walk.broken = Finder { der, names }.certificate(&mut walk).err();
     walk
 }
 
 /// Walks a bare TBSCertificate, which is what a log signs of a precertificate.
 pub fn walk_tbs<'a>(der: &'a [u8], names: &mut Vec<RawName>) -> Walk<'a> {
     let mut walk = Walk::default();
-    let mut finder = Finder { der, names };
-    let mut outer = Reader::new(der);
-    let walked = outer.expect(SEQUENCE).within("tbsCertificate").and_then(|tbs| {
-        walk.trailing = outer.rest().len();
-        finder.tbs(tbs, &mut walk)
-    });
-    walk.broken = walked.err();
+    walk.broken = Finder { der, names }.bare(&mut walk).err();
     walk
 }
 
@@ -141,38 +133,68 @@ impl<T> In<T> for Result<T, DerError> {
 
 impl<'a> Finder<'a, '_> {
     fn certificate(&mut self, walk: &mut Walk<'a>) -> Result<(), Broken> {
+        let mut told = Ok(());
         let mut outer = Reader::new(self.der);
-        let certificate = outer.expect(SEQUENCE).within("certificate")?;
+        let certificate = container(&mut outer, "certificate", &mut told)?;
         walk.trailing = outer.rest().len();
-        let tbs = Reader::new(certificate.body).expect(SEQUENCE).within("tbsCertificate")?;
-        self.tbs(tbs, walk)
+        let tbs = container(&mut Reader::new(certificate.body), "tbsCertificate", &mut told)?;
+        let walked = self.tbs(tbs, walk);
+        told.and(walked)
+    }
+
+    fn bare(&mut self, walk: &mut Walk<'a>) -> Result<(), Broken> {
+        let mut told = Ok(());
+        let mut outer = Reader::new(self.der);
+        let tbs = container(&mut outer, "tbsCertificate", &mut told)?;
+        walk.trailing = outer.rest().len();
+        let walked = self.tbs(tbs, walk);
+        told.and(walked)
     }
 
     fn tbs(&mut self, tbs: Element<'a>, walk: &mut Walk<'a>) -> Result<(), Broken> {
         let mut r = Reader::new(tbs.body);
+        let mut told = self.fields(&mut r, walk);
+        if told.is_err() {
+            // One too many or too few: the extensions may have been taken for another field.
+            r = Reader::new(tbs.body);
+        }
+        let mut extended = false;
+        while let Some(element) = next(&mut r, "tbsCertificate", &mut told) {
+            if element.tag == 0xa3 {
+                told = told.and(self.extensions(element, walk));
+            }
+            // Nothing may stand behind: extensions under another tag would go unread.
+            if element.tag != 0xa3 || extended {
+                told = told.and(Err(DerError::Foreign(element.tag)).within("tbsCertificate"));
+            }
+            extended |= element.tag == 0xa3;
+        }
+        told
+    }
+
+    /// Everything in front of the extensions. A field of another tag than its own is told, and read all the
+    /// same: it must not hide the names behind it.
+    fn fields(&mut self, r: &mut Reader<'a>, walk: &mut Walk<'a>) -> Result<(), Broken> {
+        let mut told = Ok(());
         r.optional(0xa0).within("version")?;
-        walk.serial = r.expect(INTEGER).within("serialNumber")?.body;
-        r.expect(SEQUENCE).within("signature")?;
-        walk.issuer = r.expect(SEQUENCE).within("issuer")?.whole;
-        let validity = r.expect(SEQUENCE).within("validity")?;
+        walk.serial = field(r, INTEGER, "serialNumber", &mut told)?.body;
+        field(r, SEQUENCE, "signature", &mut told)?;
+        walk.issuer = field(r, SEQUENCE, "issuer", &mut told)?.whole;
+        let validity = field(r, SEQUENCE, "validity", &mut told)?;
         let mut times = Reader::new(validity.body);
-        walk.not_before = times.read().within("notBefore")?.and_then(time);
-        walk.not_after = times.read().within("notAfter")?.and_then(time);
-        let subject = r.expect(SEQUENCE).within("subject")?;
+        for (end, part) in [(&mut walk.not_before, "notBefore"), (&mut walk.not_after, "notAfter")] {
+            match times.read().within(part) {
+                Ok(element) => *end = element.and_then(time),
+                Err(broken) => told = told.and(Err(broken)),
+            }
+        }
+        let subject = field(r, SEQUENCE, "subject", &mut told)?;
         walk.subject = subject.whole;
-        // A broken subject must not hide the subjectAltName behind it.
-        let subject = self.common_names(subject);
-        walk.spki = r.expect(SEQUENCE).within("subjectPublicKeyInfo")?.whole;
+        told = told.and(self.common_names(subject));
+        walk.spki = field(r, SEQUENCE, "subjectPublicKeyInfo", &mut told)?.whole;
         r.optional(0x81).within("issuerUniqueID")?;
         r.optional(0x82).within("subjectUniqueID")?;
-        if let Some(extensions) = r.optional(0xa3).within("extensions")? {
-            self.extensions(extensions, walk)?;
-        }
-        // Nothing may stand behind: extensions under another tag would go unread.
-        if let Some(foreign) = r.read().within("tbsCertificate")? {
-            return Err(DerError::Foreign(foreign.tag)).within("tbsCertificate");
-        }
-        subject
+        told
     }
 
     /// Where a part is not what it must be, it is told, and what follows is read all the same.
@@ -205,15 +227,13 @@ impl<'a> Finder<'a, '_> {
     }
 
     fn extensions(&mut self, wrapped: Element<'a>, walk: &mut Walk<'a>) -> Result<(), Broken> {
-        let list = Reader::new(wrapped.body).expect(SEQUENCE).within("extensions")?;
+        let mut broken = Ok(());
+        let list = field(&mut Reader::new(wrapped.body), SEQUENCE, "extensions", &mut broken)?;
         walk.extensions = list.body;
         let mut extensions = Reader::new(list.body);
-        let mut broken = Ok(());
-        while let Some(extension) = extensions.read().within("extensions")? {
+        while let Some(extension) = next(&mut extensions, "extensions", &mut broken) {
             // One broken extension must not hide those behind it.
-            if let Err(error) = self.extension(extension, walk) {
-                broken = broken.and(Err(error));
-            }
+            broken = broken.and(self.extension(extension, walk));
         }
         broken
     }
@@ -229,12 +249,12 @@ impl<'a> Finder<'a, '_> {
             return Ok(());
         }
         r.optional(BOOLEAN).within("extension")?;
-        let value = r.expect(OCTET_STRING).within("extension")?.body;
+        let mut told = Ok(());
+        let value = field(&mut r, OCTET_STRING, "extension", &mut told)?.body;
         if id == SUBJECT_ALT_NAME {
             walk.has_san = true;
-            let list = Reader::new(value).expect(SEQUENCE).within("subjectAltName")?;
+            let list = field(&mut Reader::new(value), SEQUENCE, "subjectAltName", &mut told)?;
             let mut general_names = Reader::new(list.body);
-            let mut told = Ok(());
             while let Some(name) = general_names.read().within("subjectAltName")? {
                 match name.tag {
                     GENERAL_NAME_DNS => self.found(Place::Dns, name.body),
@@ -250,7 +270,7 @@ impl<'a> Finder<'a, '_> {
         if let Some(key) = fields.optional(0x80).within("authorityKeyIdentifier")? {
             walk.authority_key_id = Some(key.body).filter(|id| !id.is_empty());
         }
-        Ok(())
+        told
     }
 
     fn found(&mut self, place: Place, body: &'a [u8]) {
@@ -260,6 +280,47 @@ impl<'a> Finder<'a, '_> {
             self.names.push(RawName { place, start, end });
         }
     }
+}
+
+/// The next element, if there is one. Of one that is cut short what is there, and that it is: the names in
+/// front of the cut are whole.
+fn next<'a>(r: &mut Reader<'a>, part: &'static str, told: &mut Result<(), Broken>) -> Option<Element<'a>> {
+    match r.read() {
+        Ok(element) => element,
+        Err(error) => {
+            *told = told.and(Err(error).within(part));
+            r.cut()
+        }
+    }
+}
+
+/// The next element, which should have this tag; of another it is told.
+fn field<'a>(
+    r: &mut Reader<'a>,
+    tag: u8,
+    part: &'static str,
+    told: &mut Result<(), Broken>,
+) -> Result<Element<'a>, Broken> {
+    let Some(element) = next(r, part, told) else {
+        return Err(told.err().unwrap_or(Broken { part, error: DerError::Missing(tag) }));
+    };
+    if element.tag != tag {
+        *told = told.and(Err(DerError::Unexpected { wanted: tag, found: element.tag }).within(part));
+    }
+    Ok(element)
+}
+
+/// The next element, which must be a SEQUENCE: what begins otherwise is no certificate at all.
+fn container<'a>(
+    r: &mut Reader<'a>,
+    part: &'static str,
+    told: &mut Result<(), Broken>,
+) -> Result<Element<'a>, Broken> {
+    let element = field(r, SEQUENCE, part, told)?;
+    if element.tag != SEQUENCE {
+        (*told)?;
+    }
+    Ok(element)
 }
 
 /// UTCTime or GeneralizedTime in the forms that RFC 5280, 4.1.2.5 allows; also without seconds, which
@@ -388,6 +449,72 @@ mod tests {
         assert_eq!(hidden[at], OID);
         hidden[at] = 0x0d;
         check(&hidden, &[(cn, b"b.example")], Some("subject"));
+    }
+
+    /// Nothing that can be done to a field hides the names in the others.
+    #[test]
+    fn a_break_hides_no_more_than_it_must() {
+        let san = extension(SUBJECT_ALT_NAME, sequence(&[element(GENERAL_NAME_DNS, b"san.example")]));
+        let whole = certificate(&[b"cn.example"], &[san]);
+        let tbs = Reader::new(&whole).expect(SEQUENCE).unwrap().body;
+        let mut fields = Reader::new(Reader::new(tbs).expect(SEQUENCE).unwrap().body);
+        let fields: Vec<Vec<u8>> =
+            std::iter::from_fn(|| fields.read().unwrap()).map(|field| field.whole.to_vec()).collect();
+        assert_eq!(fields.len(), 7);
+        let cn = (Place::CommonName(0x0c), &b"cn.example"[..]);
+        let san = (Place::Dns, &b"san.example"[..]);
+        let changed = |change: &dyn Fn(&mut Vec<Vec<u8>>)| {
+            let mut fields = fields.clone();
+            change(&mut fields);
+            sequence(&[sequence(&fields), sequence(&[])])
+        };
+        for (at, part) in [
+            (0, "serialNumber"),
+            (1, "signature"),
+            (2, "issuer"),
+            (3, "validity"),
+            (4, "subject"),
+            (5, "subjectPublicKeyInfo"),
+        ] {
+            check(&changed(&|fields| fields[at][0] = 0x31), &[cn, san], Some(part));
+        }
+        // One too few or too many: the subject is taken for another field, the extensions are found.
+        for at in 0..6 {
+            let without = changed(&|fields| drop(fields.remove(at)));
+            let twice = changed(&|fields| fields.insert(at, vec![0x04, 0]));
+            for der in [without, twice] {
+                let mut names = Vec::new();
+                let walk = walk(&der, &mut names);
+                assert!(walk.broken.is_some(), "{at}");
+                assert!(names.iter().any(|name| name.place == Place::Dns), "{at}");
+            }
+        }
+        // Extensions twice, and cut in the signature or behind the names.
+        check(&changed(&|fields| fields.push(fields[6].clone())), &[cn, san, san], Some("tbsCertificate"));
+        for fewer in 1..6 {
+            check(&whole[..whole.len() - fewer], &[cn, san], Some("certificate"));
+        }
+        // dNSName as some readers take it: with its tag in two bytes.
+        let long = extension(SUBJECT_ALT_NAME, element(SEQUENCE, b"\x9f\x02\x0clong.example"));
+        check(&certificate(&[], &[long]), &[(Place::Dns, b"long.example")], None);
+        // A list of names under another tag.
+        let set = extension(SUBJECT_ALT_NAME, element(SET, &element(GENERAL_NAME_DNS, b"set.example")));
+        check(&certificate(&[], &[set]), &[(Place::Dns, b"set.example")], Some("subjectAltName"));
+    }
+
+    #[test]
+    fn a_bare_tbs_certificate() {
+        let san = extension(SUBJECT_ALT_NAME, sequence(&[element(GENERAL_NAME_DNS, b"san.example")]));
+        let whole = certificate(&[b"cn.example"], &[san]);
+        let tbs = Reader::new(Reader::new(&whole).expect(SEQUENCE).unwrap().body).expect(SEQUENCE).unwrap();
+        let mut names = Vec::new();
+        let bare = walk_tbs(tbs.whole, &mut names);
+        assert_eq!((names.len(), bare.broken, bare.trailing), (2, None, 0));
+        assert_eq!(bare.serial, walk(&whole, &mut Vec::new()).serial);
+        let longer = [tbs.whole, &[0][..]].concat();
+        assert_eq!(walk_tbs(&longer, &mut Vec::new()).trailing, 1);
+        let ids: Vec<_> = extensions(bare.extensions).map(|e| (e.id, e.critical)).collect();
+        assert_eq!(ids, [(SUBJECT_ALT_NAME, false)]);
     }
 
     #[test]

@@ -2,10 +2,11 @@
 //!
 //! An [`Element`] borrows its bytes; nothing is copied and nothing recurses, so the cost is one pass
 //! and the depth is the caller's. Lengths that are longer than need be are accepted (real
-//! certificates have them); indefinite lengths and tags of more than one byte are not, because no
-//! certificate needs them and each would be a second way to write the same thing.
+//! certificates have them), and so is a tag in more than one byte, which some readers take for the short
+//! one of the same number. Indefinite lengths are not: no certificate needs them.
 
-/// One tag, its content, and both with the header.
+/// One tag, its content, and both with the header. A number of more than five bits leaves all five set in
+/// `tag`, which no wanted one has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Element<'a> {
     pub tag: u8,
@@ -22,7 +23,7 @@ pub enum DerError {
     Indefinite,
     #[error("a length of {0} bytes, more than 4")]
     Length(u8),
-    #[error("a tag of more than one byte")]
+    #[error("a tag of more than 5 bytes")]
     Tag,
     #[error("tag {found:#04x} where {wanted:#04x} must stand")]
     Unexpected { wanted: u8, found: u8 },
@@ -50,37 +51,26 @@ impl<'a> Reader<'a> {
         Reader { rest: bytes }
     }
 
-    /// The next element, or `None` at the end.
+    /// The next element, or `None` at the end. Nothing is read where there is none.
     pub fn read(&mut self) -> Result<Option<Element<'a>>, DerError> {
         let bytes = self.rest;
-        let Some((&tag, after)) = bytes.split_first() else { return Ok(None) };
-        if tag & 0x1f == 0x1f {
-            return Err(DerError::Tag);
+        if bytes.is_empty() {
+            return Ok(None);
         }
-        let Some((&first, after)) = after.split_first() else {
-            return Err(DerError::Truncated { wanted: 2, left: 1 });
-        };
-        let (length, header) = match first {
-            0..=0x7f => (usize::from(first), 2),
-            0x80 => return Err(DerError::Indefinite),
-            _ => {
-                let count = first & 0x7f;
-                if count > 4 {
-                    return Err(DerError::Length(count));
-                }
-                let count = usize::from(count);
-                let Some(octets) = after.get(..count) else {
-                    return Err(DerError::Truncated { wanted: 2 + count, left: bytes.len() });
-                };
-                (octets.iter().fold(0, |length, &octet| length << 8 | usize::from(octet)), 2 + count)
-            }
-        };
+        let (tag, header, length) = header(bytes)?;
         let end = header + length;
         let Some(whole) = bytes.get(..end) else {
             return Err(DerError::Truncated { wanted: end, left: bytes.len() });
         };
         self.rest = &bytes[end..];
         Ok(Some(Element { tag, body: &whole[header..], whole }))
+    }
+
+    /// What is there of an element that should be longer than what is left.
+    pub fn cut(&mut self) -> Option<Element<'a>> {
+        let whole = std::mem::take(&mut self.rest);
+        let (tag, header, _) = header(whole).ok()?;
+        Some(Element { tag, body: &whole[header..], whole })
     }
 
     /// The next element, which must have this tag.
@@ -106,6 +96,45 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Tag, length of tag and length, and length of the content.
+fn header(bytes: &[u8]) -> Result<(u8, usize, usize), DerError> {
+    let missing = |more: usize| DerError::Truncated { wanted: bytes.len() + more, left: bytes.len() };
+    let Some((&tag, after)) = bytes.split_first() else { return Err(missing(2)) };
+    let (tag, after) = if tag & 0x1f == 0x1f { long_tag(tag, after)? } else { (tag, after) };
+    let Some((&first, after)) = after.split_first() else { return Err(missing(1)) };
+    let tagged = bytes.len() - after.len();
+    match first {
+        0..=0x7f => Ok((tag, tagged, usize::from(first))),
+        0x80 => Err(DerError::Indefinite),
+        _ => {
+            let count = first & 0x7f;
+            if count > 4 {
+                return Err(DerError::Length(count));
+            }
+            let count = usize::from(count);
+            let Some(octets) = after.get(..count) else { return Err(missing(count - after.len())) };
+            let length = octets.iter().fold(0, |length, &octet| length << 8 | usize::from(octet));
+            Ok((tag, tagged + count, length))
+        }
+    }
+}
+
+/// A tag whose number stands in the bytes behind it, seven bits each (X.690, 8.1.2.4).
+fn long_tag(first: u8, after: &[u8]) -> Result<(u8, &[u8]), DerError> {
+    let mut number = 0u32;
+    for (at, byte) in after.iter().take(4).enumerate() {
+        number = number << 7 | u32::from(byte & 0x7f);
+        if byte & 0x80 == 0 {
+            let low = number.min(0x1f) as u8;
+            return Ok((first & !0x1f | low, &after[at + 1..]));
+        }
+    }
+    match after.len() {
+        0..4 => Err(DerError::Truncated { wanted: after.len() + 2, left: after.len() + 1 }),
+        _ => Err(DerError::Tag),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,14 +142,18 @@ mod tests {
     #[test]
     fn reads_and_refuses() {
         type Case = (&'static [u8], Result<(u8, usize), DerError>);
-        let cases: [Case; 9] = [
+        let cases: [Case; 13] = [
             (&[0x30, 0x00], Ok((0x30, 0))),
             (&[0x04, 0x02, 1, 2, 9], Ok((0x04, 2))),
             (&[0x04, 0x81, 0x01, 7], Ok((0x04, 1))),
             (&[0x04, 0x84, 0, 0, 0, 1, 7], Ok((0x04, 1))),
             (&[0x30, 0x80, 0, 0], Err(DerError::Indefinite)),
             (&[0x30, 0x85, 0, 0, 0, 0, 0], Err(DerError::Length(5))),
-            (&[0x1f, 0x81, 0x01, 0x00], Err(DerError::Tag)),
+            (&[0x9f, 0x02, 0x01, 7], Ok((0x82, 1))),
+            (&[0xbf, 0x81, 0x01, 0x00], Ok((0xbf, 0))),
+            (&[0x1f, 0xff, 0xff, 0xff, 0xff, 0x01, 0x00], Err(DerError::Tag)),
+            (&[0x1f, 0x81], Err(DerError::Truncated { wanted: 3, left: 2 })),
+            (&[0x82], Err(DerError::Truncated { wanted: 2, left: 1 })),
             (&[0x30, 0x05, 1], Err(DerError::Truncated { wanted: 7, left: 3 })),
             (&[0x30, 0x82, 1], Err(DerError::Truncated { wanted: 4, left: 3 })),
         ];

@@ -8,6 +8,7 @@ pub mod captured;
 pub mod ccadb;
 pub mod certificates;
 pub mod entries;
+pub mod leaves;
 pub mod logs;
 pub mod memory;
 pub mod pipeline;
