@@ -14,8 +14,10 @@ use std::fmt;
 use std::io::Read;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::ccadb::Authorities;
 use crate::document::{self, Keys, Later};
 use crate::problem::Report;
 use crate::watch::list::{self, Bulk, WatchList};
@@ -24,9 +26,11 @@ mod environment;
 mod feed;
 mod kafka;
 mod proxy;
+mod trust;
 
 pub use crate::problem::{Problem, Problems};
 use environment::Environment;
+pub use trust::read_authorities;
 
 /// Messages up to this size are read unless `max_message_bytes` says otherwise: a certificate of
 /// 10,000 names with its chain is 717 KB, and a stream that never ends must not fill the memory.
@@ -60,6 +64,15 @@ pub struct Config {
     pub feeds: Vec<FeedConfig>,
     pub kafka: Option<KafkaConfig>,
     pub http: Option<HttpConfig>,
+    pub trust: TrustConfig,
+}
+
+/// The configuration and everything that it names.
+#[derive(Debug)]
+pub struct Loaded {
+    pub config: Config,
+    pub list: WatchList,
+    pub authorities: Arc<Authorities>,
 }
 
 impl Config {
@@ -81,6 +94,23 @@ impl Config {
             Some(Ok(list)) if problems.is_empty() => return Ok((config, list)),
             Some(Err(more)) => problems.append(more),
             _ => {}
+        }
+        Err(problems)
+    }
+
+    /// As [`load_with_watchlists`](Config::load_with_watchlists), and the reports of `[trust]` too.
+    pub fn load_whole(path: &Path, env: impl Iterator<Item = (String, String)>) -> Result<Loaded, Problems> {
+        let (config, mut problems) = read(path, env);
+        let list =
+            if config.watchlists.is_empty() { None } else { Some(read_watchlists(&config.watchlists)) };
+        match (list, read_authorities(&config.trust)) {
+            (Some(Ok(list)), Ok(authorities)) if problems.is_empty() => {
+                return Ok(Loaded { config, list, authorities });
+            }
+            (list, authorities) => {
+                let more = list.and_then(Result::err).into_iter().chain(authorities.err());
+                more.for_each(|more| problems.append(more));
+            }
         }
         Err(problems)
     }
@@ -189,6 +219,15 @@ pub struct HttpConfig {
     pub listen: String,
 }
 
+/// `[trust]`: reports of CCADB.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct TrustConfig {
+    /// All-certificate-records reports, and the one of included roots, which make one table; none means what
+    /// is built in.
+    pub ccadb: Vec<PathBuf>,
+    pub problem_reporting: Option<PathBuf>,
+}
+
 /// A value that reaches no log, metric or error.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -251,12 +290,16 @@ fn config(path: &Path, mut keys: Keys<'_, '_>, report: &mut Report<'_>, environm
     let feeds = feed::all(path, &mut keys, report, environment);
     let kafka = keys.table(report, "kafka", "[kafka]").map(|keys| kafka::read(path, keys, report));
     let http = keys.table(report, "http", "[http]").and_then(|keys| http(keys, report));
-    keys.finish(
-        report,
-        &["refill"],
-        &[("[[feed]]", feed::KEYS), ("[kafka]", kafka::KEYS), ("[http]", &["listen"])],
-    );
-    Config { file: path.to_owned(), instance, watchlists, state_dir, feeds, kafka, http }
+    let trust = keys.table(report, "trust", "[trust]").map(|keys| trust::read(path, keys, report));
+    let elsewhere: [(&str, &[&str]); 4] = [
+        ("[[feed]]", feed::KEYS),
+        ("[kafka]", kafka::KEYS),
+        ("[http]", &["listen"]),
+        ("[trust]", trust::KEYS),
+    ];
+    keys.finish(report, &["refill"], &elsewhere);
+    let trust = trust.unwrap_or_default();
+    Config { file: path.to_owned(), instance, watchlists, state_dir, feeds, kafka, http, trust }
 }
 
 fn instance(keys: &mut Keys<'_, '_>, report: &mut Report<'_>, environment: &Environment) -> String {
@@ -476,6 +519,10 @@ password_file = "password"
 
 [http]
 listen = "127.0.0.1:9464"
+
+[trust]
+ccadb = ["V4a.csv", "/var/ccadb/V4b.csv"]
+problem_reporting = "problems.csv"
 "#;
         let config = load_in(folder.path(), text, &[("FEED_KEY", "k")])
             .unwrap_or_else(|problems| panic!("{problems}"));
@@ -519,6 +566,8 @@ listen = "127.0.0.1:9464"
         assert_eq!(kafka.properties["ssl.key.password"].expose(), "hunter2");
         assert_eq!(kafka.properties["linger.ms"].expose(), "5");
         assert_eq!(config.http.as_ref().unwrap().listen, "127.0.0.1:9464");
+        let files: Vec<_> = config.trust.files().collect();
+        assert_eq!(files, [at("V4a.csv"), PathBuf::from("/var/ccadb/V4b.csv"), at("problems.csv")]);
         assert!(!format!("{config:?}").contains("hunter2"));
     }
 
@@ -645,6 +694,17 @@ contact = "ops"
                 7,
                 "two feeds are called `certstream-1`",
             ),
+            (&format!("{LEAST}[trust]\n"), 5, "[trust] without ccadb"),
+            (&format!("{LEAST}[trust]\nproblem_reporting = 'p'\n"), 5, "[trust] without ccadb"),
+            (&format!("{LEAST}[trust]\nccadb = []\n"), 6, "[trust] without ccadb"),
+            (&format!("{LEAST}[trust]\nccadb = ['a', '']\n"), 6, "ccadb has an empty path"),
+            (&format!("{LEAST}[trust]\nccadb = 5\n"), 6, "ccadb is a whole number"),
+            (
+                &format!("{LEAST}[trust]\nccadb = '5'\nproblem_reporting = ['p']\n"),
+                7,
+                "problem_reporting is a list",
+            ),
+            (&format!("ccadb = 'V5.csv'\n{LEAST}"), 1, "`ccadb` is no key of the configuration"),
             (&format!("{kafka}brokers = 'x'\n"), 7, "this is no TOML: duplicate key"),
             (&format!("{LEAST}[kafka]\nbrokers = 'ssl://a:1'\n"), 6, "broker `ssl://a:1` has a scheme"),
             (&format!("{LEAST}[kafka]\nbrokers = 'a:1,,b:1'\n"), 6, "broker `` is no host and port"),

@@ -9,7 +9,8 @@
 //! What an issuer says of itself is a claim. Where its own certificate or CCADB is at hand and says
 //! otherwise, nothing that rests on the claim holds.
 
-use crate::entry::{Anomaly, Facts, Identity, Provenance, Timestamp, Value, issuance};
+use crate::ccadb::{Claim, Issuing};
+use crate::entry::{Anomaly, ChainCertificate, Facts, Identity, Provenance, Timestamp, Value, issuance};
 use crate::watch::{Asset, Expectation, Hit, LIST, MatchKind, Matcher, Policy, Severity};
 
 /// What an asset says of an entry.
@@ -44,35 +45,6 @@ impl Ruling {
             Ruling::Unexpected => "unexpected",
             Ruling::Expected => "expected",
             Ruling::Observed => "observed",
-        }
-    }
-}
-
-/// What is known of the issuer beside what the certificate says of it.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Issuing {
-    /// As CCADB writes it.
-    pub ca_owner: Option<String>,
-    /// SHA-256 of the issuer's SubjectPublicKeyInfo, where its certificate is at hand.
-    pub spki_sha256: Option<[u8; 32]>,
-    pub claim: Claim,
-}
-
-/// Whether the issuer's own certificate, from the chain or CCADB, says what the certificate claims.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub enum Claim {
-    Agrees,
-    Disagrees,
-    #[default]
-    NotAtHand,
-}
-
-impl Claim {
-    /// `certsieve.issuer.strength`.
-    pub fn strength(self) -> &'static str {
-        match self {
-            Claim::Agrees => "verified",
-            Claim::Disagrees | Claim::NotAtHand => "claimed",
         }
     }
 }
@@ -127,7 +99,7 @@ pub fn judge(
     }
     let unowned = unowned(facts, &owned);
     let of_asset = hits.chunk_by(|(_, a), (_, b)| a.asset == b.asset);
-    let case = Case { matcher, facts, issuing, now };
+    let case = Case { matcher, facts, issuing, claim: claim(facts, issuing), now };
     of_asset
         .filter_map(|of_asset| {
             let mut verdict = Verdict::new(of_asset.first()?.1.asset, of_asset);
@@ -136,6 +108,9 @@ pub fn judge(
                 return Some(verdict);
             }
             case.rule(&mut verdict);
+            if let Some((code, sentence)) = issuing.remark() {
+                verdict.reason(code, sentence);
+            }
             if let Some(sentence) = &unowned {
                 verdict.reason("names.unowned", sentence.clone());
             }
@@ -146,9 +121,15 @@ pub fn judge(
 
 /// Judges an entry that could not be decoded, in whose raw bytes owned names or addresses stand. `hits`
 /// as for [`judge`], of owned kinds. Who issued it cannot be said, so no issuer makes it expected.
-pub fn suspect(matcher: &Matcher, facts: &Facts, hits: &mut [(usize, Hit)], now: Timestamp) -> Vec<Verdict> {
+pub fn suspect(
+    matcher: &Matcher,
+    facts: &Facts,
+    issuing: &Issuing,
+    hits: &mut [(usize, Hit)],
+    now: Timestamp,
+) -> Vec<Verdict> {
     hits.sort_by_key(|(identity, hit)| (hit.asset, *identity));
-    let case = Case { matcher, facts, issuing: &Issuing::default(), now };
+    let case = Case { matcher, facts, issuing, claim: Claim::NotAtHand, now };
     let of_asset = hits.chunk_by(|(_, a), (_, b)| a.asset == b.asset);
     of_asset
         .filter_map(|of_asset| {
@@ -190,6 +171,7 @@ struct Case<'a> {
     matcher: &'a Matcher,
     facts: &'a Facts,
     issuing: &'a Issuing,
+    claim: Claim,
     now: Timestamp,
 }
 
@@ -223,7 +205,7 @@ impl Case<'_> {
             Policy::Expect => match self.coverage(asset, owned) {
                 Coverage::Whole => {
                     verdict.ruling = Ruling::Expected;
-                    let strength = self.issuing.claim.strength();
+                    let strength = strength(self.claim);
                     verdict.reason(
                         "issuer.expected",
                         format!("{issuer} is expected for {} ({strength})", asset.id),
@@ -263,7 +245,7 @@ impl Case<'_> {
 
     /// Why no table covers an identity.
     fn not_covered(&self, asset: &Asset, identity: usize, issuer: &str, verdict: &mut Verdict) {
-        if self.issuing.claim == Claim::Disagrees {
+        if self.claim == Claim::Disagrees {
             let reason = format!("it says {issuer}, and its issuer's own certificate says otherwise");
             return verdict.reason("issuer.claim_mismatch", reason);
         }
@@ -286,7 +268,7 @@ impl Case<'_> {
             "{} expects {}; this certificate says {issuer} ({})",
             asset.id,
             expected_text(asset),
-            self.issuing.claim.strength()
+            strength(self.claim)
         );
         verdict.reason("issuer.unexpected", reason);
         if let Some((expected, seen)) = self.near_miss(asset) {
@@ -371,7 +353,7 @@ impl Case<'_> {
 
     /// The worst answer for any owned identity. Every one must be covered by a table that holds.
     fn coverage(&self, asset: &Asset, owned: &[usize]) -> Coverage {
-        if self.issuing.claim == Claim::Disagrees {
+        if self.claim == Claim::Disagrees {
             return Coverage::Not(owned.first().copied().unwrap_or_default());
         }
         // One answer a table, however many identities: a certificate may have thousands.
@@ -396,7 +378,11 @@ impl Case<'_> {
                 worst = best;
             }
         }
-        worst
+        match worst {
+            // What could not be read whole may hold what nobody saw.
+            Coverage::Whole if self.facts.malformed => Coverage::Unknown("certificate as a whole"),
+            worst => worst,
+        }
     }
 
     fn covers(&self, table: &Expectation, identity: usize) -> bool {
@@ -423,15 +409,16 @@ impl Case<'_> {
             None if self.facts.evidence == crate::entry::Evidence::Der => Answer::No,
             None => Answer::Unknown("key id"),
         };
-        let key = match &self.issuing.spki_sha256 {
+        let key = match self.facts.issuer_certificate() {
             _ if table.issuer_spki_sha256.is_empty() => Answer::Yes,
-            Some(key) => Answer::of(table.issuer_spki_sha256.contains(key)),
+            Some(issuer) => Answer::of(table.issuer_spki_sha256.contains(&issuer.spki_sha256)),
             None => Answer::Unknown("key"),
         };
-        let owner = match &self.issuing.ca_owner {
+        // The owner of the key itself, not of a root that has cross-signed it.
+        let owner = match self.issuing.ca_owner() {
             _ if table.ca_owner.is_empty() => Answer::Yes,
-            Some(owner) => Answer::of(table.ca_owner.contains(owner)),
-            None => Answer::Unknown("owner"),
+            Some(owner) => Answer::of(table.ca_owner.iter().any(|expected| expected == owner)),
+            None => Answer::Unknown("owner in CCADB"),
         };
         name(&table.issuer_organization, &issuer.organization, "organisation")
             .and(name(&table.issuer_common_name, &issuer.common_name, "common name"))
@@ -454,19 +441,53 @@ impl Case<'_> {
         let plain = |text: &str| -> String {
             text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
         };
-        let find = |expected: &'a [String], seen: &'a [String]| {
+        let find_in = |expected: &'a [String], seen: &[&'a str]| {
             expected.iter().find_map(|e| {
-                let s = seen.iter().find(|s| *s != e && plain(s) == plain(e))?;
-                Some((e.as_str(), s.as_str()))
+                let s = seen.iter().find(|s| **s != e && plain(s) == plain(e))?;
+                Some((e.as_str(), *s))
             })
         };
-        let (issuer, owner) = (&self.facts.issuer, self.issuing.ca_owner.as_slice());
+        let find = |expected: &'a [String], seen: &'a [String]| {
+            find_in(expected, &seen.iter().map(String::as_str).collect::<Vec<_>>())
+        };
+        let owner: Vec<&str> = self.issuing.ca_owner().into_iter().collect();
+        let issuer = &self.facts.issuer;
         asset.expect.iter().find_map(|table| {
             find(&table.issuer_organization, &issuer.organization)
                 .or_else(|| find(&table.issuer_common_name, &issuer.common_name))
-                .or_else(|| find(&table.ca_owner, owner))
+                .or_else(|| find_in(&table.ca_owner, &owner))
         })
     }
+}
+
+/// Whether the issuer is what the certificate says. The chain says who could have signed it; CCADB is
+/// asked by the key id, which is a claim itself, so that it can contradict and not confirm.
+pub fn claim(facts: &Facts, issuing: &Issuing) -> Claim {
+    let chain = facts.issuer_certificate().map(|issuer| is_named(facts, issuer));
+    match (chain, issuing.claim) {
+        (Some(false), _) | (_, Claim::Disagrees) => Claim::Disagrees,
+        (Some(true), _) => Claim::Agrees,
+        (None, _) => Claim::NotAtHand,
+    }
+}
+
+/// `certsieve.issuer.strength`.
+pub fn strength(claim: Claim) -> &'static str {
+    match claim {
+        Claim::Agrees => "verified",
+        Claim::Disagrees | Claim::NotAtHand => "claimed",
+    }
+}
+
+/// Whether the certificate names this issuer, by name and, where both have one, by key id. Names are
+/// compared as RFC 5280, 7.1 has it: without regard to case and repeated white space.
+fn is_named(facts: &Facts, issuer: &ChainCertificate) -> bool {
+    let plain = |name: &str| name.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
+    let same_key = match (&facts.authority_key_id, &issuer.key_id) {
+        (Some(claimed), Some(own)) => claimed == own,
+        _ => true,
+    };
+    same_key && plain(&facts.issuer.distinguished_name) == plain(&issuer.subject.distinguished_name)
 }
 
 /// The severity that an identity can have by where it stands.

@@ -13,6 +13,7 @@ pub mod problem;
 pub mod feed;
 
 pub mod account;
+pub mod ccadb;
 pub mod entry;
 pub mod judge;
 pub mod record;

@@ -10,10 +10,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::ccadb::{Authorities, Claim, Issuing};
 use crate::entry::leaf::{Fetched, Leaf};
 use crate::entry::message::{self, Message, MessageError};
 use crate::entry::{Anomaly, Decoder, Entry, Facts, Identities, Malformed, Timestamp, Value, issuance, raw};
-use crate::judge::{Claim, Issuing, Verdict, judge, suspect};
+use crate::judge::{Verdict, claim, judge, suspect};
 use crate::record::Arrival;
 use crate::record::MAX_ORIGINAL_BYTES;
 use crate::watch::{Hit, Matcher, Policy, STEPS};
@@ -36,10 +37,11 @@ impl<'a> Source<'a> {
     }
 }
 
-/// A compiled watch list and what it asks of a stream.
+/// A compiled watch list, what it asks of a stream, and what is known of those who issue.
 #[derive(Debug)]
 pub struct Sieve {
     matcher: Arc<Matcher>,
+    authorities: Arc<Authorities>,
     needs_certificates: Option<&'static str>,
 }
 
@@ -127,8 +129,9 @@ impl Run {
 #[derive(Debug)]
 pub struct Finding {
     pub facts: Option<Box<Facts>>,
-    pub issuing: Issuing,
     pub verdicts: Vec<Verdict>,
+    /// Of an entry that was judged.
+    pub issuing: Option<Box<Issuing>>,
     pub malformed: Option<(Malformed, Original)>,
     pub matcher: Arc<Matcher>,
     pub arrival: Arrival,
@@ -153,11 +156,16 @@ impl Original {
 }
 
 impl Finding {
-    /// Bytes that it holds in a queue.
+    /// Bytes that it holds in a queue. What is known of the issuer is shared but for a few hundred.
     pub fn size(&self) -> usize {
+        const ISSUING: usize = 256;
         let facts = self.facts.as_ref().map_or(0, |facts| facts.size());
         let matches: usize = self.verdicts.iter().map(|v| 512 + 24 * v.matches.len()).sum();
-        size_of::<Finding>() + facts + matches + self.malformed.as_ref().map_or(0, |(_, o)| o.bytes.len())
+        size_of::<Finding>()
+            + ISSUING
+            + facts
+            + matches
+            + self.malformed.as_ref().map_or(0, |(_, o)| o.bytes.len())
     }
 }
 
@@ -195,6 +203,7 @@ enum Outcome {
 }
 
 impl Sieve {
+    /// With what is built in of authorities; see [`knowing`](Sieve::knowing).
     pub fn new(matcher: Matcher) -> Sieve {
         let expects = matcher.list().assets.iter().any(|asset| asset.policy == Policy::Expect);
         let needs_certificates = match (matcher.counts().network > 0, expects) {
@@ -202,7 +211,16 @@ impl Sieve {
             (false, true) => Some("policy `expect`"),
             (false, false) => None,
         };
-        Sieve { matcher: Arc::new(matcher), needs_certificates }
+        Sieve { matcher: Arc::new(matcher), authorities: Authorities::built_in(), needs_certificates }
+    }
+
+    /// The same list with other knowledge of authorities.
+    pub fn knowing(&self, authorities: Arc<Authorities>) -> Sieve {
+        Sieve { matcher: self.matcher.clone(), authorities, needs_certificates: self.needs_certificates }
+    }
+
+    pub fn authorities(&self) -> &Arc<Authorities> {
+        &self.authorities
     }
 
     pub fn matcher(&self) -> &Arc<Matcher> {
@@ -310,10 +328,10 @@ impl Sieve {
             return Ok(Outcome::Unmatched);
         }
         let mut facts = entry.facts(bytes);
-        let issuing = Issuing::default();
+        let issuing = self.authorities.issuing(&facts);
         let odd = facts.odd_names();
         facts.anomalies.merge(odd);
-        if issuing.claim == Claim::Disagrees {
+        if claim(&facts, &issuing) == Claim::Disagrees {
             facts.anomalies.add(Anomaly::IssuerClaimMismatch);
         }
         // A chain is decoded only here, and names are looked at closely.
@@ -322,7 +340,7 @@ impl Sieve {
         }
         let mut verdicts = judge(&self.matcher, &facts, &issuing, hits, arrival.received);
         if entry.malformed.is_some() {
-            self.suspect(&mut facts, &mut verdicts, found, arrival.received);
+            self.suspect(source, &mut facts, &issuing, &mut verdicts, found, arrival.received);
         }
         watch.lap(2, &mut out.tally);
         let malformed = entry.malformed.clone().map(|malformed| {
@@ -334,8 +352,8 @@ impl Sieve {
         receive(&entry, out);
         out.findings.push(Finding {
             facts: Some(Box::new(facts)),
-            issuing,
             verdicts,
+            issuing: Some(Box::new(issuing)),
             malformed,
             matcher: self.matcher.clone(),
             arrival: arrival.clone(),
@@ -362,11 +380,23 @@ impl Sieve {
     }
 
     /// What is owned and stands in the raw bytes of an entry that could not be decoded, for assets that
-    /// nothing decoded names.
-    fn suspect(&self, facts: &mut Facts, verdicts: &mut Vec<Verdict>, found: &mut Vec<Hit>, now: Timestamp) {
-        let Some(der) = facts.der.take() else { return };
+    /// nothing decoded names. A message itself is searched only where it has no DER.
+    fn suspect(
+        &self,
+        source: Source<'_>,
+        facts: &mut Facts,
+        issuing: &Issuing,
+        verdicts: &mut Vec<Verdict>,
+        found: &mut Vec<Hit>,
+        now: Timestamp,
+    ) {
+        let der = facts.der.take();
+        let searched = match source {
+            Source::Message(message) => der.as_deref().unwrap_or(message),
+            Source::Leaf(_) => source.bytes(),
+        };
         let mut hits = Vec::new();
-        raw::search(&der, &mut Identities::default(), |identities| {
+        raw::search(searched, &mut Identities::default(), |identities| {
             if hits.len() >= MAX_SUSPECTS {
                 return;
             }
@@ -384,16 +414,16 @@ impl Sieve {
                 }
             }
         });
-        facts.der = Some(der);
-        verdicts.extend(suspect(&self.matcher, facts, &mut hits, now));
+        facts.der = der;
+        verdicts.extend(suspect(&self.matcher, facts, issuing, &mut hits, now));
     }
 
     fn undecodable(&self, malformed: Malformed, bytes: &[u8], arrival: &Arrival, out: &mut Batch) {
         count_reason(malformed.reason, &mut out.tally);
         out.findings.push(Finding {
             facts: None,
-            issuing: Issuing::default(),
             verdicts: Vec::new(),
+            issuing: None,
             malformed: Some((malformed, Original::of(bytes))),
             matcher: self.matcher.clone(),
             arrival: arrival.clone(),

@@ -243,7 +243,7 @@ impl Account {
                 facts,
                 verdict: &verdict,
                 matcher: &matcher,
-                issuing: &finding.issuing,
+                issuing: finding.issuing.as_deref(),
                 first_for_asset: first.map(|issuer| issuer.new),
                 arrival: &finding.arrival,
             };

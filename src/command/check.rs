@@ -10,7 +10,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::{Environment, Exit, run::refuse};
-use crate::config::{CertstreamFeed, Config, FeedConfig};
+use crate::ccadb::Authorities;
+use crate::clock;
+use crate::config::{CertstreamFeed, Config, FeedConfig, Loaded};
 use crate::entry::Timestamp;
 use crate::entry::message::{Message, decode};
 use crate::feed::{CONNECT_RESULTS, FeedMeter, Intake, Refusal, certstream};
@@ -31,12 +33,15 @@ pub struct CheckArgs {
 /// A feed has so long to connect and give its first message.
 const FIRST_MESSAGE_WITHIN: Duration = Duration::from_secs(20);
 
+/// Root programs change every few weeks.
+const STALE_AFTER: time::Duration = time::Duration::days(30);
+
 /// A clock that differs by more from the server's makes every latency wrong.
 const CLOCK_SKEW_MS: i64 = 5_000;
 
 pub async fn run(args: CheckArgs, env: Environment, out: &mut impl Write) -> Exit {
-    let (config, list) = match Config::load_with_watchlists(&args.config, env.into_iter()) {
-        Ok(read) => read,
+    let Loaded { config, list, authorities } = match Config::load_whole(&args.config, env.into_iter()) {
+        Ok(loaded) => loaded,
         Err(problems) => return refuse(&problems),
     };
     let matcher = match Matcher::new(list) {
@@ -57,6 +62,7 @@ pub async fn run(args: CheckArgs, env: Environment, out: &mut impl Write) -> Exi
             counts.join(", ")
         ),
     );
+    said.authorities(&authorities);
     let sieve = Sieve::new(matcher);
     for feed in &config.feeds {
         said.fitness(feed, &sieve);
@@ -92,6 +98,22 @@ impl<W: Write> Said<'_, W> {
     fn usage(&mut self, text: &str) {
         self.line("error", text);
         self.exit = Exit::Usage;
+    }
+
+    /// What there is to look issuers up in, and how old it is.
+    fn authorities(&mut self, authorities: &Authorities) {
+        let now = clock::now();
+        let age = authorities.as_of().map(|as_of| now.date() - as_of);
+        match age.filter(|age| *age > STALE_AFTER) {
+            None => self.line("ok", &format!("root programs and owners by {authorities}")),
+            Some(age) => {
+                let days = age.whole_days();
+                let text = format!(
+                    "root programs and owners by {authorities}; {days} days old, fetch CCADB's reports again"
+                );
+                self.line("warning", &text);
+            }
+        }
     }
 
     /// What the feed's stream can never decide, as far as its URL says which stream it is.

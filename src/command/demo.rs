@@ -15,8 +15,9 @@ use serde_json::Value;
 
 use super::simulate::span;
 use super::{Exit, run};
-use crate::config::{CertstreamFeed, Config, FeedConfig, HttpConfig, KafkaConfig};
-use crate::config::{MAX_MESSAGE_BYTES, SILENCE_AFTER};
+use crate::ccadb::Authorities;
+use crate::config::{CertstreamFeed, Config, FeedConfig, HttpConfig, KafkaConfig, Loaded};
+use crate::config::{MAX_MESSAGE_BYTES, SILENCE_AFTER, TrustConfig};
 use crate::demo::Stream;
 use crate::demo::broker::{Broker, Reader};
 use crate::demo::plants::{Plantings, WATCH_LIST};
@@ -69,7 +70,8 @@ async fn demo(args: DemoArgs) -> Result<Exit, Box<dyn std::error::Error + Send +
     let metrics = Arc::new(Metrics::new()?);
     let config = config(&server, &broker, &args);
     let make = run::kafka(metrics.clone());
-    let pipeline = Pipeline::new(config, list, None, metrics.clone(), make)?;
+    let loaded = Loaded { config, list, authorities: Authorities::built_in() };
+    let pipeline = Pipeline::new(loaded, None, metrics.clone(), make)?;
 
     let plantings = server.plantings();
     introduce(&server, &broker, args.rate);
@@ -140,6 +142,7 @@ fn config(server: &Server, broker: &Broker, args: &DemoArgs) -> Config {
             properties: Default::default(),
         }),
         http: Some(HttpConfig { listen: args.http.clone() }),
+        trust: TrustConfig::default(),
     }
 }
 

@@ -14,7 +14,7 @@ use tracing::{error, warn};
 use super::{Exit, run::refuse};
 use crate::account::Account;
 use crate::clock;
-use crate::config::{self, MAX_MESSAGE_BYTES};
+use crate::config::{self, MAX_MESSAGE_BYTES, Problems, TrustConfig};
 use crate::feed::file::{FileError, Line, Lines};
 use crate::judge::Verdict;
 use crate::publish::stdout::write_line;
@@ -28,6 +28,13 @@ pub struct HuntArgs {
     /// A watch list; may be given more than once.
     #[arg(short, long = "watchlist", value_name = "FILE", required = true)]
     pub watchlists: Vec<PathBuf>,
+    /// CCADB's all-certificate-records report (V5, or V4a and V4b), and its report of included roots; may be
+    /// given more than once. Without it Mozilla's roots alone are known.
+    #[arg(long, value_name = "FILE")]
+    pub ccadb: Vec<PathBuf>,
+    /// CCADB's problem-reporting-mechanisms report.
+    #[arg(long, value_name = "FILE", requires = "ccadb")]
+    pub problem_reporting: Option<PathBuf>,
     /// Recordings: JSON lines, plain, gzip or zstd; `-` is standard input.
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
@@ -43,9 +50,16 @@ pub struct HuntArgs {
 const OUTBOX_BYTES: usize = usize::MAX;
 
 pub fn run(args: &HuntArgs) -> Exit {
-    let list = match config::read_watchlists(&args.watchlists) {
-        Ok(list) => list,
-        Err(problems) => return refuse(&problems),
+    let trust = TrustConfig { ccadb: args.ccadb.clone(), problem_reporting: args.problem_reporting.clone() };
+    let read = (config::read_watchlists(&args.watchlists), config::read_authorities(&trust));
+    let (list, authorities) = match read {
+        (Ok(list), Ok(authorities)) => (list, authorities),
+        (list, authorities) => {
+            let mut problems = Problems::default();
+            let found = list.err().into_iter().chain(authorities.err());
+            found.for_each(|more| problems.append(more));
+            return refuse(&problems);
+        }
     };
     let matcher = match Matcher::new(list) {
         Ok(matcher) => matcher,
@@ -56,7 +70,7 @@ pub fn run(args: &HuntArgs) -> Exit {
     };
     let version = matcher.list().version.clone();
     let mut hunt = Hunt {
-        sieve: Sieve::new(matcher),
+        sieve: Sieve::new(matcher).knowing(authorities),
         account: Account::new(Composer::new("hunt", "certsieve"), OUTBOX_BYTES, &version),
         scratch: Scratch::default(),
         out: io::BufWriter::new(io::stdout()),

@@ -29,10 +29,11 @@ pub struct RunArgs {
 }
 
 pub async fn run(args: RunArgs, env: Environment) -> Exit {
-    let (config, list) = match Config::load_with_watchlists(&args.config, env.clone().into_iter()) {
-        Ok(read) => read,
+    let loaded = match Config::load_whole(&args.config, env.clone().into_iter()) {
+        Ok(loaded) => loaded,
         Err(problems) => return refuse(&problems),
     };
+    let config = &loaded.config;
     if config.kafka.is_none() && !args.stdout {
         error!("{} has no [kafka] table: name the brokers, or use --stdout", args.config.display());
         return Exit::Usage;
@@ -61,7 +62,8 @@ pub async fn run(args: RunArgs, env: Environment) -> Exit {
     let to_kafka = kafka(metrics.clone());
     let make: MakePublisher = if args.stdout { Box::new(standard_output) } else { to_kafka };
     let source = Source { path: args.config.clone(), env };
-    let pipeline = match Pipeline::new(config, list, Some(source), metrics, make) {
+    info!("root programs and owners by {}", loaded.authorities);
+    let pipeline = match Pipeline::new(loaded, Some(source), metrics, make) {
         Ok(pipeline) => pipeline,
         Err(error) => {
             error!("{error}");

@@ -171,6 +171,12 @@ impl Facts {
         self.identities.take(identities)
     }
 
+    /// The certificate of the issuer, where the chain is at hand. A Precertificate Signing Certificate
+    /// stands between it and a precertificate, RFC 6962, 3.1.
+    pub fn issuer_certificate(&self) -> Option<&ChainCertificate> {
+        self.chain.iter().find(|certificate| !certificate.signs_precertificates)
+    }
+
     /// What is odd about the names of an entry that matches: a name of one label, which nobody can own
     /// publicly, and one under no top-level domain that the public suffix list knows.
     pub fn odd_names(&self) -> Anomalies {

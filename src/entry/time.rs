@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use time::OffsetDateTime;
+use time::{Date, OffsetDateTime};
 
 /// Milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -29,6 +29,19 @@ impl Timestamp {
         Timestamp(self.0.saturating_add(ms))
     }
 
+    /// The day, in UTC.
+    pub fn date(self) -> Date {
+        self.utc().date()
+    }
+
+    fn utc(self) -> OffsetDateTime {
+        let nanos = i128::from(self.0) * 1_000_000;
+        OffsetDateTime::from_unix_timestamp_nanos(nanos)
+            .ok()
+            .filter(|t| (1..=9999).contains(&t.year()))
+            .unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    }
+
     /// Milliseconds from `earlier` to here; negative when the clocks disagree.
     pub fn millis_since(self, earlier: Timestamp) -> i64 {
         self.0.saturating_sub(earlier.0)
@@ -37,11 +50,7 @@ impl Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let nanos = i128::from(self.0) * 1_000_000;
-        let t = OffsetDateTime::from_unix_timestamp_nanos(nanos)
-            .ok()
-            .filter(|t| (1..=9999).contains(&t.year()))
-            .unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let t = self.utc();
         write!(
             f,
             "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",

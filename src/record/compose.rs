@@ -15,9 +15,10 @@ use uuid::Uuid;
 use super::text::{clean, cut};
 use super::value::{self, Ct, CtLog, Ecs, Event, HealthDetail, Log, Observer, Rule, X509, X509Name};
 use super::{Record, Topic, id};
+use crate::ccadb::{Issuing, Method, Program, Programs, Trust};
 use crate::entry::issuance::sha256_hex;
 use crate::entry::{DistinguishedName, Facts, Identity, Malformed, Timestamp, Value};
-use crate::judge::{self, Issuing, Ruling, Verdict};
+use crate::judge::{self, Ruling, Verdict, claim, strength};
 use crate::sieve::Original;
 use crate::watch::{Matcher, Severity};
 
@@ -66,9 +67,10 @@ pub struct Arrival {
 pub struct Case<'a> {
     pub facts: &'a Facts,
     pub verdict: &'a Verdict,
+    /// What was known of the issuer when it was judged.
+    pub issuing: Option<&'a Issuing>,
     /// The list that judged.
     pub matcher: &'a Matcher,
-    pub issuing: &'a Issuing,
     /// Whether no certificate of its issuer was seen for the asset before, where that can be said.
     pub first_for_asset: Option<bool>,
     pub arrival: &'a Arrival,
@@ -157,7 +159,7 @@ impl Composer {
         case: &Case<'_>,
         now: Timestamp,
     ) -> Record {
-        let Case { facts, verdict, matcher, arrival, .. } = *case;
+        let Case { facts, verdict, issuing, matcher, arrival, .. } = *case;
         let list = matcher.list();
         let asset = matcher.asset(verdict.asset);
         let severity = verdict.severity.unwrap_or(Severity::Low);
@@ -235,9 +237,15 @@ impl Composer {
                 ct: ct(facts, arrival),
                 issuer: value::Issuer {
                     key_id: facts.authority_key_id.as_deref().map(|id| cut(id, MAX_TEXT_BYTES)),
-                    strength: case.issuing.claim.strength(),
+                    strength: issuing.map_or("claimed", |issuing| strength(claim(facts, issuing))),
                     first_for_asset: case.first_for_asset,
+                    ca_owner: issuing.and_then(Issuing::ca_owner).map(|owner| cut(owner, MAX_TEXT_BYTES)),
+                    report_to: issuing
+                        .and_then(|issuing| issuing.report_to.as_deref())
+                        .map(|address| cut(address, MAX_TEXT_BYTES)),
                 },
+                // Names alone have no issuer to speak of.
+                trust: issuing.filter(|_| !facts.names_only).map(|issuing| trust(&issuing.trust)),
                 watchlist_version: list.version.clone(),
                 truncated,
             },
@@ -581,6 +589,17 @@ impl Names {
         } else {
             self.cut = true;
         }
+    }
+}
+
+fn trust(trust: &Trust) -> value::Trust {
+    let labels = |programs: Programs| programs.iter().map(Program::label).collect();
+    value::Trust {
+        programs: labels(trust.programs),
+        unknown: labels(trust.unknown),
+        data: trust.data.label(),
+        as_of: trust.as_of.map(|date| date.to_string()),
+        method: trust.method.map(Method::label),
     }
 }
 

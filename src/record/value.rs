@@ -154,6 +154,9 @@ pub struct Certsieve {
     pub alert_id: Option<String>,
     pub ct: Ct,
     pub issuer: Issuer,
+    /// Absent on a domains-only stream, which names no issuer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trust: Option<Trust>,
     pub watchlist_version: String,
     /// The fields that were cut to keep the record within its bound.
     pub truncated: Vec<&'static str>,
@@ -208,6 +211,29 @@ pub struct Issuer {
     /// No certificate of this issuer for the asset was seen before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_for_asset: Option<bool>,
+    /// CCADB's owner of the issuer's key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_owner: Option<String>,
+    /// Where that owner takes problem reports, by CCADB: an address, or a sentence with one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report_to: Option<String>,
+}
+
+/// Inclusion, not validation: distrust dates and disallowed lists are not applied.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Trust {
+    /// Root programs whose store includes a root above the issuer for TLS: apple, chrome, microsoft, mozilla.
+    pub programs: Vec<&'static str>,
+    /// Root programs of which the data does not say; never the same as untrusted.
+    pub unknown: Vec<&'static str>,
+    /// ccadb or mozilla-roots.
+    pub data: &'static str,
+    /// The day that the data speaks of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<String>,
+    /// chain, key id or name; absent where the issuer is not in the data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<&'static str>,
 }
 
 #[derive(Clone, Debug, Serialize, JsonSchema)]

@@ -31,8 +31,9 @@ use intake::{Queue, Worker};
 use reload::Looks;
 
 use crate::account::{Account, InMemory};
+use crate::ccadb::Authorities;
 use crate::clock;
-use crate::config::{self, Config, FeedConfig, Problems};
+use crate::config::{self, Config, FeedConfig, Loaded, Problems};
 use crate::feed::file::FileError;
 use crate::feed::{FeedMeter, certstream, file};
 use crate::http::{BindError, Check, Http, Ready};
@@ -41,7 +42,7 @@ use crate::publish::{Publisher, Reports};
 use crate::record::value::HealthDetail;
 use crate::record::{Composer, Health, HealthKind};
 use crate::sieve::Sieve;
-use crate::watch::{Matcher, WatchList};
+use crate::watch::Matcher;
 
 /// Pending records in memory: some ten thousand.
 pub const OUTBOX_BYTES: usize = 64 * 1024 * 1024;
@@ -141,12 +142,12 @@ struct Running {
 
 impl Pipeline {
     pub fn new(
-        config: Config,
-        list: WatchList,
+        loaded: Loaded,
         source: Option<Source>,
         metrics: Arc<Metrics>,
         make: MakePublisher,
     ) -> Result<Pipeline, RunError> {
+        let Loaded { config, list, authorities } = loaded;
         let list_files = list.sources.iter().map(PathBuf::from).collect();
         let matcher = Matcher::new(list).map_err(|error| RunError::WatchList(error.to_string()))?;
         let list_version = matcher.list().version.clone();
@@ -160,7 +161,7 @@ impl Pipeline {
             config,
             source,
             make,
-            sieve: Arc::new(ArcSwap::from_pointee(Sieve::new(matcher))),
+            sieve: Arc::new(ArcSwap::from_pointee(Sieve::new(matcher).knowing(authorities))),
             metrics,
             standing: Arc::new(Mutex::new(way.standing)),
             queue: Queue::new(events.clone()),
@@ -281,7 +282,8 @@ impl Pipeline {
     fn looks(&self) -> Looks {
         let source = self.source.iter().map(|source| source.path.as_path());
         let lists = self.config.watchlists.iter().map(PathBuf::as_path);
-        Looks::of(source.chain(lists).chain(self.list_files.iter().map(PathBuf::as_path)))
+        let bulk = self.list_files.iter().map(PathBuf::as_path);
+        Looks::of(source.chain(lists).chain(bulk).chain(self.config.trust.files()))
     }
 
     /// The looks of the files that count now; of those that were known, as they were before the reload,
@@ -394,18 +396,36 @@ impl Pipeline {
         let (path, env) = (source.path.clone(), source.env.clone());
         let read = tokio::task::spawn_blocking(move || {
             let (config, list) = config::Config::load_with_watchlists(&path, env.into_iter())?;
-            Ok::<_, Problems>((config, list.sources.clone(), Matcher::new(list)))
+            let authorities = config::read_authorities(&config.trust);
+            Ok::<_, Problems>((config, list.sources.clone(), Matcher::new(list), authorities))
         })
         .await;
-        let (config, files, matcher) = match read {
-            Ok(Ok((config, files, Ok(matcher)))) => (config, files, matcher),
-            Ok(Ok((_, _, Err(error)))) => return self.refuse(&error.to_string()),
+        let (config, files, matcher, authorities) = match read {
+            Ok(Ok((config, files, Ok(matcher), authorities))) => (config, files, matcher, authorities),
+            Ok(Ok((_, _, Err(error), _))) => return self.refuse(&error.to_string()),
             Ok(Err(problems)) => return self.refuse(&problems.render(false)),
             Err(error) => return self.refuse(&error.to_string()),
         };
         self.list_files = files.into_iter().map(PathBuf::from).collect();
+        self.take_authorities(authorities);
         self.take_list(matcher);
         self.take_config(config).await;
+    }
+
+    /// A report that is refused keeps no new list from judging: it goes on with what was known.
+    fn take_authorities(&self, read: Result<Arc<Authorities>, Problems>) {
+        let sieve = self.sieve.load();
+        match read {
+            Ok(authorities) if authorities == *sieve.authorities() => {}
+            Ok(authorities) => {
+                info!("root programs and owners by {authorities}");
+                self.sieve.store(Arc::new(sieve.knowing(authorities)));
+            }
+            Err(problems) => error!(
+                "the changed reports of [trust] are refused, what was known goes on:\n{}",
+                problems.render(false)
+            ),
+        }
     }
 
     fn refuse(&self, why: &str) {
@@ -422,7 +442,8 @@ impl Pipeline {
         self.list_version.clone_from(&matcher.list().version);
         let (assets, version) = (matcher.list().assets.len(), matcher.list().version.clone());
         self.metrics.list_loaded(&matcher, true);
-        self.sieve.store(Arc::new(Sieve::new(matcher)));
+        let authorities = self.sieve.load().authorities().clone();
+        self.sieve.store(Arc::new(Sieve::new(matcher).knowing(authorities)));
         let message = format!("watch list {version} judges from now on, {assets} assets");
         info!("{message}");
         self.queue.send(Event::ListChanged { version, message });

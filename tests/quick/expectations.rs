@@ -162,7 +162,8 @@ fn what_stands_in_undecodable_bytes_is_suspected() {
         [[asset]]\nid = 'c'\ndomains = ['example.net']\npolicy = 'observe'\n";
     let broken = |certificate: &Certificate| {
         let mut der = certificate.der();
-        der.truncate(der.len() - 4);
+        // Without its outermost header nothing in it is where it should be.
+        der.drain(..4);
         use base64::Engine;
         let der = base64::engine::general_purpose::STANDARD.encode(der);
         let mut message = certificate.go("log.example", 7, true);

@@ -15,3 +15,4 @@ mod ledger;
 mod proxy;
 mod records;
 mod tidy;
+mod trust;

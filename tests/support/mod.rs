@@ -5,6 +5,7 @@
 #![allow(dead_code)]
 
 pub mod captured;
+pub mod ccadb;
 pub mod certificates;
 pub mod entries;
 pub mod leaves;
