@@ -1,4 +1,4 @@
-//! From one message or leaf to a receipt, and for one in a thousand to a finding: decode → match → judge.
+//! From one message, leaf or certificate to a receipt, and for one in a thousand to a finding: decode → match → judge.
 //!
 //! Pure. A [`Sieve`] is immutable and shared by every connection; it carries the watch list's version.
 //! A [`Scratch`] belongs to one worker. What is found is put into a [`Batch`], the only thing that
@@ -26,12 +26,14 @@ pub enum Source<'a> {
     Message(&'a [u8]),
     /// One leaf of a log, lent by who fetched it.
     Leaf(Fetched<'a>),
+    /// One certificate as DER, from a file: it names no log and no index.
+    Certificate(&'a [u8]),
 }
 
 impl<'a> Source<'a> {
     fn bytes(self) -> &'a [u8] {
         match self {
-            Source::Message(bytes) => bytes,
+            Source::Message(bytes) | Source::Certificate(bytes) => bytes,
             Source::Leaf(fetched) => fetched.form.bytes(),
         }
     }
@@ -310,6 +312,7 @@ impl Sieve {
                 leaf = Leaf::read(fetched);
                 decoder.leaf(&leaf)
             }
+            Source::Certificate(der) => decoder.der(der),
         };
         watch.lap(0, &mut out.tally);
         for anomaly in entry.anomalies.iter() {
@@ -361,6 +364,13 @@ impl Sieve {
         Ok(outcome)
     }
 
+    /// Which identities match what: the index of each beside the hit.
+    pub fn hits(&self, identities: &Identities) -> Vec<(usize, Hit)> {
+        let (mut found, mut hits) = (Vec::new(), Vec::new());
+        self.matches(identities, &mut found, &mut hits);
+        hits
+    }
+
     fn matches(&self, identities: &Identities, found: &mut Vec<Hit>, hits: &mut Vec<(usize, Hit)>) {
         let mut steps = STEPS;
         for (i, identity) in identities.iter().enumerate() {
@@ -393,7 +403,7 @@ impl Sieve {
         let der = facts.der.take();
         let searched = match source {
             Source::Message(message) => der.as_deref().unwrap_or(message),
-            Source::Leaf(_) => source.bytes(),
+            Source::Leaf(_) | Source::Certificate(_) => source.bytes(),
         };
         let mut hits = Vec::new();
         raw::search(searched, &mut Identities::default(), |identities| {

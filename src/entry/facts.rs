@@ -80,10 +80,10 @@ impl Entry<'_> {
         let (update, leaf) = match self.origin {
             Origin::Update(update) => (Some(update), None),
             Origin::Leaf(leaf) => (None, Some(leaf)),
-            Origin::Names => (None, None),
+            Origin::Names | Origin::Certificate => (None, None),
         };
-        // A DER that broke decides nothing beside a text; of a leaf there is nothing else.
-        let walk = self.walk.filter(|walk| walk.broken.is_none() || leaf.is_some());
+        // A DER that broke decides nothing beside a text; elsewhere there is nothing else.
+        let walk = self.walk.filter(|walk| walk.broken.is_none() || update.is_none());
         let names_only = matches!(self.origin, Origin::Names);
         let serial = match (&walk, update) {
             (Some(walk), _) => (!walk.serial.is_empty()).then(|| issuance::serial_of_der(walk.serial)),

@@ -104,6 +104,8 @@ enum Origin<'a> {
     Update(&'a CertificateUpdate<'a>),
     Names,
     Leaf(&'a Leaf<'a>),
+    /// A certificate on its own.
+    Certificate,
 }
 
 impl<'a> Entry<'a> {
@@ -250,6 +252,60 @@ impl Decoder {
         }
     }
 
+    /// The entry of a certificate on its own, out of a file: in no log, with no chain.
+    pub fn der<'a>(&'a mut self, der: &'a [u8]) -> Entry<'a> {
+        self.names.clear();
+        self.identities.clear();
+        let mut anomalies = Anomalies::default();
+        let mut malformed = None;
+        let walk = walk(der, &mut self.names);
+        if walk.trailing > 0 {
+            anomalies.add(Anomaly::TrailingData);
+        }
+        if let Some(broken) = walk.broken {
+            anomalies.add(Anomaly::AsDerInvalid);
+            malformed = Some(Malformed { reason: "der", message: format!("certificate: {broken}") });
+        }
+        anomalies.merge(read_names(&self.names, der, &mut self.identities));
+        self.identities.settle(true, false);
+        Entry {
+            log: None,
+            index: None,
+            log_time: None,
+            kind: if walk.poison { EntryKind::Precertificate } else { EntryKind::Certificate },
+            evidence: Evidence::Der,
+            identities: &self.identities,
+            anomalies,
+            malformed,
+            walk: Some(walk),
+            der,
+            submitted: der,
+            origin: Origin::Certificate,
+        }
+    }
+
+    /// The entry of one name or address that somebody asks for: what it denotes, and nothing else.
+    pub fn asked(&mut self, text: &str) -> Entry<'_> {
+        self.names.clear();
+        self.identities.clear();
+        let mut anomalies = Anomalies::default();
+        match name::address(text) {
+            Some((address, mapped)) => {
+                if mapped {
+                    anomalies.add(Anomaly::IpV4Mapped);
+                }
+                let raw = self.identities.keep(text);
+                let value = Value::Address(address);
+                self.identities.push(value, Provenance::TextSan, raw, false, anomalies);
+            }
+            None => {
+                let place = name::Place { provenance: Provenance::TextSan, der: false };
+                name::read(text.as_bytes(), place, &mut self.identities);
+            }
+        }
+        self.names_only(anomalies)
+    }
+
     /// The entry of a domains-only message: names, and nothing else.
     pub fn names<'a>(&'a mut self, names: &message::Names<'_>) -> Entry<'a> {
         self.names.clear();
@@ -262,6 +318,11 @@ impl Decoder {
         for name in &names.list {
             name::read(name.as_bytes(), place, &mut self.identities);
         }
+        self.names_only(anomalies)
+    }
+
+    /// An entry of the identities that were read, without a certificate.
+    fn names_only(&mut self, mut anomalies: Anomalies) -> Entry<'_> {
         self.identities.settle(false, false);
         for identity in self.identities.iter() {
             anomalies.merge(identity.anomalies);

@@ -179,6 +179,17 @@ impl Domains {
         held
     }
 
+    /// The entries of exactly this name, as indexes.
+    pub(super) fn exactly(&self, name: &str) -> std::ops::Range<usize> {
+        self.probe(name).map_or(0..0, |first| self.same_name(first))
+    }
+
+    /// The entries whose names lie under this one, as indexes; none of the name itself.
+    pub(super) fn below<'a>(&'a self, name: &str) -> impl Iterator<Item = usize> + use<'a> {
+        let dotted = format!(".{name}");
+        self.under(&dotted).take_while(move |index| self.name(*index).ends_with(&dotted))
+    }
+
     /// The entries from the first on whose name ends so; those that do are neighbours.
     fn under(&self, dotted: &str) -> std::ops::Range<usize> {
         let from = self.entries.partition_point(|entry| {

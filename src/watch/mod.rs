@@ -25,6 +25,7 @@ pub mod expect;
 pub mod keywords;
 pub mod list;
 pub mod name;
+pub mod near;
 pub mod networks;
 
 use std::borrow::Cow;

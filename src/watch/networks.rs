@@ -72,6 +72,14 @@ impl Networks {
         held
     }
 
+    /// How many bits of a network are given.
+    pub(super) fn length(&self, index: usize) -> u8 {
+        match index.checked_sub(self.v4.starts.len()) {
+            None => self.v4.lengths[index],
+            Some(index) => self.v6.lengths[index],
+        }
+    }
+
     /// `1.1.1.0/24`; a single address is written with its length, too.
     pub fn text(&self, index: usize) -> String {
         match index.checked_sub(self.v4.starts.len()) {
