@@ -395,6 +395,11 @@ impl Case<'_> {
 
     /// Whether the issuer is the one that a table names. Every key that is given must hold.
     fn issuer_of(&self, table: &Expectation) -> Answer {
+        self.issuer_answers(table).into_iter().fold(Answer::Yes, |all, (_, answer)| all.and(answer))
+    }
+
+    /// Whether each key of a table holds that names the issuer; one that is not given does.
+    fn issuer_answers(&self, table: &Expectation) -> [(&'static str, Answer); 5] {
         let issuer = &self.facts.issuer;
         let any = |expected: &[String], seen: &[String]| seen.iter().any(|value| expected.contains(value));
         let name = |expected: &[String], seen: &[String], what| match expected {
@@ -420,11 +425,13 @@ impl Case<'_> {
             Some(owner) => Answer::of(table.ca_owner.iter().any(|expected| expected == owner)),
             None => Answer::Unknown("owner in CCADB"),
         };
-        name(&table.issuer_organization, &issuer.organization, "organisation")
-            .and(name(&table.issuer_common_name, &issuer.common_name, "common name"))
-            .and(key_id)
-            .and(key)
-            .and(owner)
+        [
+            ("issuer_organization", name(&table.issuer_organization, &issuer.organization, "organisation")),
+            ("issuer_common_name", name(&table.issuer_common_name, &issuer.common_name, "common name")),
+            ("issuer_key_id", key_id),
+            ("issuer_spki_sha256", key),
+            ("ca_owner", owner),
+        ]
     }
 
     /// Whether the certificate's own key is one that a table lists.
@@ -438,26 +445,121 @@ impl Case<'_> {
 
     /// An expected value and the one seen in its place, where they are the same to the eye.
     fn near_miss<'a>(&'a self, asset: &'a Asset) -> Option<(&'a str, &'a str)> {
-        let plain = |text: &str| -> String {
-            text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
-        };
-        let find_in = |expected: &'a [String], seen: &[&'a str]| {
-            expected.iter().find_map(|e| {
-                let s = seen.iter().find(|s| **s != e && plain(s) == plain(e))?;
-                Some((e.as_str(), *s))
-            })
-        };
-        let find = |expected: &'a [String], seen: &'a [String]| {
-            find_in(expected, &seen.iter().map(String::as_str).collect::<Vec<_>>())
-        };
         let owner: Vec<&str> = self.issuing.ca_owner().into_iter().collect();
         let issuer = &self.facts.issuer;
         asset.expect.iter().find_map(|table| {
-            find(&table.issuer_organization, &issuer.organization)
-                .or_else(|| find(&table.issuer_common_name, &issuer.common_name))
-                .or_else(|| find_in(&table.ca_owner, &owner))
+            alike(&table.issuer_organization, &texts(&issuer.organization))
+                .or_else(|| alike(&table.issuer_common_name, &texts(&issuer.common_name)))
+                .or_else(|| alike(&table.ca_owner, &owner))
         })
     }
+
+    /// How a table fares, for people.
+    fn faring(&self, table: &Expectation, owned: &[usize]) -> Faring {
+        let issuer = &self.facts.issuer;
+        let hashes = |keys: &[[u8; 32]]| keys.iter().map(|key| issuance::hex(key)).collect::<Vec<_>>();
+        let owner: Vec<String> = self.issuing.ca_owner().map(str::to_owned).into_iter().collect();
+        let issuer_key = self.facts.issuer_certificate().map(|issuer| issuance::hex(&issuer.spki_sha256));
+        let mut keys = Vec::new();
+        for (key, answer) in self.issuer_answers(table) {
+            let (expected, seen) = match key {
+                "issuer_organization" => (table.issuer_organization.clone(), issuer.organization.clone()),
+                "issuer_common_name" => (table.issuer_common_name.clone(), issuer.common_name.clone()),
+                "issuer_key_id" => {
+                    (table.issuer_key_id.clone(), self.facts.authority_key_id.clone().into_iter().collect())
+                }
+                "issuer_spki_sha256" => {
+                    (hashes(&table.issuer_spki_sha256), issuer_key.clone().into_iter().collect())
+                }
+                _ => (table.ca_owner.clone(), owner.clone()),
+            };
+            if !expected.is_empty() {
+                let alike = alike(&expected, &texts(&seen)).is_some();
+                keys.push(KeyFaring { key, holds: answer.holds(), expected, seen, alike });
+            }
+        }
+        if let Some(listed) = &table.subject_keys {
+            let own = self.facts.spki_sha256.map(|key| issuance::hex(&key));
+            keys.push(KeyFaring {
+                key: "subject_spki_sha256",
+                holds: self.key_of(table).holds(),
+                expected: vec![format!("one of {} listed keys", listed.len())],
+                seen: own.into_iter().collect(),
+                alike: false,
+            });
+        }
+        let outside = owned.iter().filter(|identity| !self.covers(table, **identity));
+        let outside = outside
+            .filter_map(|identity| self.facts.identities.get(*identity))
+            .map(|identity| self.facts.identities.value(identity))
+            .collect();
+        Faring { keys, scope: (!table.scope.is_all()).then(|| table.scope.text()), outside }
+    }
+}
+
+/// How one `[[asset.expect]]` fares with a certificate.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Faring {
+    /// The keys that the table has.
+    pub keys: Vec<KeyFaring>,
+    /// What the table is for, where that is not all of the asset.
+    pub scope: Option<String>,
+    /// What the asset owns in the certificate and the table is not for.
+    pub outside: Vec<String>,
+}
+
+/// How one key of a table fares.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeyFaring {
+    pub key: &'static str,
+    /// `None` where the certificate does not say.
+    pub holds: Option<bool>,
+    pub expected: Vec<String>,
+    pub seen: Vec<String>,
+    /// Expected and seen differ only in case, white space or punctuation.
+    pub alike: bool,
+}
+
+/// How each table of a verdict's asset fares: why the verdict is what it is, key by key.
+pub fn farings(matcher: &Matcher, facts: &Facts, issuing: &Issuing, verdict: &Verdict) -> Vec<Faring> {
+    let case = Case { matcher, facts, issuing, claim: claim(facts, issuing), now: Timestamp::default() };
+    let mut owned: Vec<usize> =
+        verdict.matches.iter().filter(|m| m.hit.kind.is_owned()).map(|m| m.identity).collect();
+    owned.dedup();
+    matcher.asset(verdict.asset).expect.iter().map(|table| case.faring(table, &owned)).collect()
+}
+
+/// What an asset's policy will ask of a certificate for what matches: one sentence for people.
+pub fn asks(asset: &Asset, kind: MatchKind) -> String {
+    let severity = asset.severity.unwrap_or(Severity::High).label();
+    match (kind.is_owned(), asset.policy) {
+        (false, _) => match asset.keyword_severity {
+            Some(severity) => {
+                format!("unexpected ({}) whoever issues it: a keyword is not owned", severity.label())
+            }
+            None => "recorded, and raises nothing: the asset has no keyword_severity".to_owned(),
+        },
+        (true, Policy::NeverIssue) => format!("unexpected ({severity}) whoever issues it"),
+        (true, Policy::Observe) => "recorded, and raises nothing".to_owned(),
+        (true, Policy::Expect) => {
+            format!("expected from {}; unexpected ({severity}) from anybody else", expected_text(asset))
+        }
+    }
+}
+
+fn texts(values: &[String]) -> Vec<&str> {
+    values.iter().map(String::as_str).collect()
+}
+
+/// An expected value and a seen one that are not the same, but to the eye.
+fn alike<'a>(expected: &'a [String], seen: &[&'a str]) -> Option<(&'a str, &'a str)> {
+    let plain = |text: &str| -> String {
+        text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+    };
+    expected.iter().find_map(|e| {
+        let s = seen.iter().find(|s| **s != e && plain(s) == plain(e))?;
+        Some((e.as_str(), *s))
+    })
 }
 
 /// Whether the issuer is what the certificate says. The chain says who could have signed it; CCADB is
@@ -538,6 +640,14 @@ enum Answer {
 impl Answer {
     fn of(yes: bool) -> Answer {
         if yes { Answer::Yes } else { Answer::No }
+    }
+
+    fn holds(self) -> Option<bool> {
+        match self {
+            Answer::Yes => Some(true),
+            Answer::No => Some(false),
+            Answer::Unknown(_) => None,
+        }
     }
 
     fn and(self, other: Answer) -> Answer {

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use certsieve::command::{Environment, Exit, check, completions, hunt, run, schema, simulate};
+use certsieve::command::{Environment, Exit, check, completions, explain, hunt, run, schema, simulate};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
@@ -40,7 +40,9 @@ enum Command {
     Run(run::RunArgs),
     /// Say every problem in configuration and watch list at once.
     Check(check::CheckArgs),
-    /// Search recordings with the rules of a watch list.
+    /// Say what would match and why: a name, an address, a certificate, a recorded message.
+    Explain(explain::ExplainArgs),
+    /// Search recordings and certificates with the rules of a watch list.
     Hunt(hunt::HuntArgs),
     /// Serve a made-up CertStream feed.
     Simulate(simulate::SimulateArgs),
@@ -76,6 +78,7 @@ async fn execute(command: Command) -> Exit {
         Command::Demo(args) => certsieve::command::demo::run(args).await,
         Command::Run(args) => run::run(args, environment()).await,
         Command::Check(args) => check::run(args, environment(), &mut out).await,
+        Command::Explain(args) => explain::run(&args),
         Command::Hunt(args) => hunt::run(&args),
         Command::Simulate(args) => match simulate::run(args).await {
             Ok(()) => Exit::Done,

@@ -1,9 +1,11 @@
-//! `certsieve hunt`: the same rules over recordings; never publishes.
+//! `certsieve hunt`: the same rules over recordings and certificates; never publishes.
 //!
-//! Recordings are JSON lines, plain or compressed, as `run` reads them. Each match is a line for people,
-//! or with `--json` the value of its record, or with `--stdout` every record as `run --stdout` writes it.
+//! Recordings are JSON lines, plain or compressed, as `run` reads them; certificates are PEM or DER, any
+//! number in a file, as an inventory or a search of logs gives them. Each match is a line for people, or
+//! with `--json` the value of its record, or with `--stdout` every record as `run --stdout` writes it.
 //! The exit code is grep's: 0 when something matched, 1 when nothing did.
 
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,10 +17,10 @@ use super::{Exit, run::refuse};
 use crate::account::Account;
 use crate::clock;
 use crate::config::{self, MAX_MESSAGE_BYTES, Problems, TrustConfig};
-use crate::feed::file::{FileError, Line, Lines};
+use crate::feed::bundle::{Bundle, BundleError, Item};
 use crate::judge::Verdict;
 use crate::publish::stdout::write_line;
-use crate::record::{Arrival, Composer, Outcome, Record, Report, Topic};
+use crate::record::{Arrival, Composer, Outcome, Record, Report, Topic, printable};
 use crate::sieve::{Batch, Finding, Position, Scratch, Sieve, Source, Unfit};
 use crate::watch::Matcher;
 
@@ -35,7 +37,8 @@ pub struct HuntArgs {
     /// CCADB's problem-reporting-mechanisms report.
     #[arg(long, value_name = "FILE", requires = "ccadb")]
     pub problem_reporting: Option<PathBuf>,
-    /// Recordings: JSON lines, plain, gzip or zstd; `-` is standard input.
+    /// Recordings (JSON lines) or certificates (PEM or DER, any number), told apart by their content; plain,
+    /// gzip or zstd; `-` is standard input.
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
     /// Print every record as `run --stdout` does.
@@ -49,28 +52,36 @@ pub struct HuntArgs {
 /// Records of a recording are made and printed at once.
 const OUTBOX_BYTES: usize = usize::MAX;
 
-pub fn run(args: &HuntArgs) -> Exit {
-    let trust = TrustConfig { ccadb: args.ccadb.clone(), problem_reporting: args.problem_reporting.clone() };
-    let read = (config::read_watchlists(&args.watchlists), config::read_authorities(&trust));
+/// The sieve of these watch lists and reports; what is wrong with them was said where there is none.
+pub(super) fn sieve(watchlists: &[PathBuf], trust: &TrustConfig) -> Result<Sieve, Exit> {
+    let read = (config::read_watchlists(watchlists), config::read_authorities(trust));
     let (list, authorities) = match read {
         (Ok(list), Ok(authorities)) => (list, authorities),
         (list, authorities) => {
             let mut problems = Problems::default();
             let found = list.err().into_iter().chain(authorities.err());
             found.for_each(|more| problems.append(more));
-            return refuse(&problems);
+            return Err(refuse(&problems));
         }
     };
-    let matcher = match Matcher::new(list) {
-        Ok(matcher) => matcher,
+    match Matcher::new(list) {
+        Ok(matcher) => Ok(Sieve::new(matcher).knowing(authorities)),
         Err(error) => {
             error!("the watch list cannot be compiled: {error}");
-            return Exit::Usage;
+            Err(Exit::Usage)
         }
+    }
+}
+
+pub fn run(args: &HuntArgs) -> Exit {
+    let trust = TrustConfig { ccadb: args.ccadb.clone(), problem_reporting: args.problem_reporting.clone() };
+    let sieve = match sieve(&args.watchlists, &trust) {
+        Ok(sieve) => sieve,
+        Err(exit) => return exit,
     };
-    let version = matcher.list().version.clone();
+    let version = sieve.matcher().list().version.clone();
     let mut hunt = Hunt {
-        sieve: Sieve::new(matcher).knowing(authorities),
+        sieve,
         account: Account::new(Composer::new("hunt", "certsieve"), OUTBOX_BYTES, &version),
         scratch: Scratch::default(),
         out: io::BufWriter::new(io::stdout()),
@@ -105,9 +116,9 @@ pub fn run(args: &HuntArgs) -> Exit {
 #[derive(Debug, thiserror::Error)]
 enum HuntError {
     #[error(transparent)]
-    File(#[from] FileError),
-    #[error("{}, line {line}: {unfit}", path.display())]
-    Unfit { path: PathBuf, line: u64, unfit: Unfit },
+    File(#[from] BundleError),
+    #[error("{}, {place}: {unfit}", path.display())]
+    Unfit { path: PathBuf, place: Place, unfit: Unfit },
     #[error("the reader of standard output is gone")]
     ReaderGone,
     #[error("cannot write to standard output: {0}")]
@@ -133,45 +144,75 @@ struct Hunt<'a> {
     line: Vec<u8>,
 }
 
+/// Where in a file an item stands.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Line(u64),
+    Certificate(u64),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Line(number) => write!(f, "line {number}"),
+            Place::Certificate(number) => write!(f, "certificate {number}"),
+        }
+    }
+}
+
 impl Hunt<'_> {
     fn file(&mut self, path: &Path) -> Result<(), HuntError> {
-        let mut lines = Lines::open(path, MAX_MESSAGE_BYTES)?;
+        let mut bundle = Bundle::open(path, MAX_MESSAGE_BYTES)?;
         self.scratch.begin();
-        let bar = progress(lines.size(), path);
+        let bar = progress(bundle.size(), path);
         let feed: Arc<str> = "hunt".into();
         let mut arrival = Arrival { feed: feed.clone(), received: clock::now() };
         let position = Position { feed, live: false };
         let mut batch = Batch::new(position);
-        let mut undecodable = 0;
-        loop {
-            let number = match lines.next()? {
-                None => break,
-                Some(Line::TooLong { bytes, number }) => {
-                    let limit = MAX_MESSAGE_BYTES;
-                    warn!("{}, line {number} has {bytes} bytes, more than {limit}: skipped", path.display());
+        let (mut items, mut undecodable, mut foreign) = (0u64, 0, 0u64);
+        while let Some(item) = bundle.next()? {
+            let (source, place) = match item {
+                Item::Message { bytes, line } => (Source::Message(bytes), Place::Line(line)),
+                Item::Certificate { der, number } => (Source::Certificate(der), Place::Certificate(number)),
+                Item::Skipped(skip) => {
+                    if skip.is_broken() {
+                        undecodable += 1;
+                    } else {
+                        foreign += 1;
+                    }
+                    // A bundle of a thousand keys needs one word.
+                    if skip.is_broken() || foreign == 1 {
+                        bar.suspend(|| warn!("{}, {skip}: skipped", path.display()));
+                    }
                     continue;
                 }
-                Some(Line::Message { bytes, number }) => {
-                    arrival.received = clock::now();
-                    let source = Source::Message(bytes);
-                    if let Err(unfit) = self.sieve.sift(source, &arrival, &mut self.scratch, &mut batch) {
-                        return Err(HuntError::Unfit { path: path.to_owned(), line: number, unfit });
-                    }
-                    number
-                }
             };
-            // Once in a while: a bar that is drawn for each line costs more than the line.
-            if number % 256 == 0 {
-                bar.set_position(lines.consumed());
+            arrival.received = clock::now();
+            if let Err(unfit) = self.sieve.sift(source, &arrival, &mut self.scratch, &mut batch) {
+                return Err(HuntError::Unfit { path: path.to_owned(), place, unfit });
             }
-            if !batch.findings.is_empty() || number % 256 == 0 {
+            if let Source::Certificate(_) = source
+                && let Some((malformed, _)) = batch.findings.last().and_then(|f| f.malformed.as_ref())
+            {
+                bar.suspend(|| warn!("{}, {place}: {}", path.display(), printable(&malformed.message)));
+            }
+            items += 1;
+            // Once in a while: a bar that is drawn for each line costs more than the line.
+            let now_and_then = items.is_multiple_of(256);
+            if now_and_then {
+                bar.set_position(bundle.consumed());
+            }
+            if now_and_then || !batch.findings.is_empty() {
                 undecodable += batch.tally.malformed;
-                self.found(&mut batch, path, number, &bar)?;
+                self.found(&mut batch, path, place, &bar)?;
             }
         }
         undecodable += batch.tally.malformed;
         if undecodable > 0 {
-            warn!("{}: {undecodable} lines hold what could not be decoded", path.display());
+            warn!("{}: {undecodable} of its lines and certificates could not be decoded", path.display());
+        }
+        if foreign > 1 {
+            warn!("{}: {foreign} blocks are no certificates", path.display());
         }
         bar.finish_and_clear();
         Ok(())
@@ -182,9 +223,14 @@ impl Hunt<'_> {
         &mut self,
         batch: &mut Batch,
         path: &Path,
-        number: u64,
+        place: Place,
         bar: &ProgressBar,
     ) -> Result<(), HuntError> {
+        let place = match place {
+            // As grep has it.
+            Place::Line(number) => format!("{}:{number}", path.display()),
+            place => format!("{}, {place}", path.display()),
+        };
         let batch = std::mem::replace(batch, Batch::new(batch.position.clone()));
         if !self.args.stdout && !self.args.json {
             for finding in &batch.findings {
@@ -192,7 +238,7 @@ impl Hunt<'_> {
                 for verdict in &finding.verdicts {
                     let line = told(finding, verdict);
                     let out = &mut self.out;
-                    bar.suspend(|| writeln!(out, "{}:{number}: {line}", path.display()))?;
+                    bar.suspend(|| writeln!(out, "{place}: {line}"))?;
                 }
             }
             return Ok(());
@@ -244,7 +290,7 @@ fn told(finding: &Finding, verdict: &Verdict) -> String {
     }
     let why = verdict.reasons.first().map(|reason| format!("; {reason}")).unwrap_or_default();
     let text = format!("{}{severity} {asset}: {}{why}", verdict.ruling.label(), what.join(", "));
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    printable(&text)
 }
 
 /// On a terminal only, and on standard error.

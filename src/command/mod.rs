@@ -5,6 +5,7 @@ pub mod check;
 pub mod completions;
 #[cfg(feature = "kafka")]
 pub mod demo;
+pub mod explain;
 pub mod hunt;
 pub mod run;
 pub mod schema;

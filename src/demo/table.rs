@@ -10,6 +10,7 @@ use owo_colors::{AnsiColors, OwoColorize, Style};
 
 use super::plants::{Expects, Plant, Planting};
 use crate::entry::Timestamp;
+use crate::record::printable as clean;
 
 /// Widths of the columns of [`alert`]; with a space between each they are 100.
 const TIME: usize = 8;
@@ -202,15 +203,6 @@ fn fit(text: &str, width: usize) -> String {
         return format!("{text}{}", " ".repeat(width - length));
     }
     text.chars().take(width - 1).chain(['…']).collect()
-}
-
-/// Without characters that steer a terminal or hide among others.
-fn clean(text: &str) -> String {
-    let steers = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-    };
-    text.chars().map(|c| if steers(c) { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]

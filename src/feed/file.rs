@@ -173,6 +173,12 @@ impl Lines {
         }
     }
 
+    /// What it holds, decompressed, for who finds that it is no lines: before the first
+    /// [`next`](Lines::next).
+    pub fn content(&mut self) -> &mut (impl BufRead + use<>) {
+        &mut self.reader
+    }
+
     /// Lines that were read, empty ones and those over the limit included.
     pub fn number(&self) -> u64 {
         self.number

@@ -3,13 +3,14 @@
 //!
 //! - [`certstream`]: a CertStream server's WebSocket, for ever; [`dial`] brings it there, through a proxy
 //!   where there is one.
-//! - [`file`](mod@file): a recording, once.
+//! - [`file`](mod@file): a recording, once; [`bundle`] reads certificates in its place, for who searches files.
 //!
 //! What a message means is left to the [`Intake`] behind the feed; what a feed does and suffers stands
 //! in its [`FeedMeter`].
 
 use crate::entry::Timestamp;
 
+pub mod bundle;
 pub mod certstream;
 pub mod dial;
 pub mod file;

@@ -17,6 +17,8 @@ pub use compose::{
     Arrival, Case, Composer, Health, HealthKind, MAX_MALFORMED_BYTES, MAX_ORIGINAL_BYTES, MAX_RECORD_BYTES,
 };
 
+pub use text::{clean, printable};
+
 use crate::entry::Timestamp;
 
 /// The topics, without their prefix.

@@ -20,6 +20,15 @@ fn is_control(c: char) -> bool {
     c < '\u{20}' || c == '\u{7f}'
 }
 
+/// For a terminal: what could move its cursor or turn the direction of writing is replaced.
+pub fn printable(text: &str) -> String {
+    let steers = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    };
+    text.chars().map(|c| if steers(c) { '\u{fffd}' } else { c }).collect()
+}
+
 /// Cleaned, and cut to at most `max` bytes, the last three of which then say so.
 pub fn cut(text: &str, max: usize) -> String {
     let cleaned = clean(text);

@@ -278,7 +278,8 @@ impl Search<'_> {
     /// The first reason of an entry stands.
     fn add(&mut self, asset: u32, kind: MatchKind, pattern: &str, why: Why) {
         let of_a_kind = self.found.iter().filter(|miss| miss.why.code() == why.code()).count();
-        let known = |miss: &NearMiss| (miss.asset, miss.kind, miss.pattern.as_str()) == (asset, kind, pattern);
+        let known =
+            |miss: &NearMiss| (miss.asset, miss.kind, miss.pattern.as_str()) == (asset, kind, pattern);
         let hit = |hit: &Hit| {
             (hit.asset, hit.kind) == (asset, kind) && self.matcher.pattern(hit).as_ref() == pattern
         };
