@@ -17,7 +17,7 @@ use super::{Exit, run::refuse};
 use crate::account::Account;
 use crate::clock;
 use crate::config::{self, MAX_MESSAGE_BYTES, Problems, TrustConfig};
-use crate::feed::bundle::{Bundle, BundleError, Item};
+use crate::feed::bundle::{Bundle, BundleError, Item, Skip};
 use crate::judge::Verdict;
 use crate::publish::stdout::write_line;
 use crate::record::{Arrival, Composer, Outcome, Record, Report, Topic, printable};
@@ -170,15 +170,19 @@ impl Hunt<'_> {
         let position = Position { feed, live: false };
         let mut batch = Batch::new(position);
         let (mut items, mut undecodable, mut foreign) = (0u64, 0, 0u64);
+        let mut things = "lines";
         while let Some(item) = bundle.next()? {
             let (source, place) = match item {
                 Item::Message { bytes, line } => (Source::Message(bytes), Place::Line(line)),
                 Item::Certificate { der, number } => (Source::Certificate(der), Place::Certificate(number)),
                 Item::Skipped(skip) => {
-                    if skip.is_broken() {
-                        undecodable += 1;
-                    } else {
-                        foreign += 1;
+                    match skip {
+                        Skip::Line { .. } => {}
+                        Skip::Foreign { .. } => foreign += 1,
+                        Skip::Block { .. } | Skip::Element { .. } => {
+                            things = "certificates";
+                            undecodable += 1;
+                        }
                     }
                     // A bundle of a thousand keys needs one word.
                     if skip.is_broken() || foreign == 1 {
@@ -190,6 +194,9 @@ impl Hunt<'_> {
             arrival.received = clock::now();
             if let Err(unfit) = self.sieve.sift(source, &arrival, &mut self.scratch, &mut batch) {
                 return Err(HuntError::Unfit { path: path.to_owned(), place, unfit });
+            }
+            if let Source::Certificate(_) = source {
+                things = "certificates";
             }
             if let Source::Certificate(_) = source
                 && let Some((malformed, _)) = batch.findings.last().and_then(|f| f.malformed.as_ref())
@@ -209,7 +216,7 @@ impl Hunt<'_> {
         }
         undecodable += batch.tally.malformed;
         if undecodable > 0 {
-            warn!("{}: {undecodable} of its lines and certificates could not be decoded", path.display());
+            warn!("{}: {undecodable} {things} hold what could not be decoded", path.display());
         }
         if foreign > 1 {
             warn!("{}: {foreign} blocks are no certificates", path.display());

@@ -34,13 +34,13 @@ pub fn certsieve() -> Command {
 }
 
 /// What a finished command printed.
-struct Said {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
+pub struct Said {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
 }
 
-fn run(command: &mut Command, stdin: &[u8]) -> Said {
+pub fn run(command: &mut Command, stdin: &[u8]) -> Said {
     let mut command = assert_cmd::Command::from_std(std::mem::replace(command, Command::new("true")));
     let output = command.write_stdin(stdin).timeout(CEILING).output().expect("certsieve starts");
     Said {
@@ -89,9 +89,10 @@ fn topics(records: &[Value]) -> [usize; 4] {
 #[test]
 fn every_command_explains_itself() {
     for (command, options) in [
-        (&[][..], &["run", "check", "hunt", "simulate", "schema", "completions", "--log"][..]),
+        (&[][..], &["run", "check", "explain", "hunt", "simulate", "schema", "completions", "--log"][..]),
         (&["run"], &["--config", "--stdout", "--log"]),
         (&["check"], &["--config", "--online"]),
+        (&["explain"], &["--watchlist", "--ccadb", "--json", "--record", "NAME|IP|FILE"]),
         (&["hunt"], &["--watchlist", "--json", "--stdout", "FILE"]),
         (&["simulate"], &["--listen", "--rate", "--seed", "--for", "--buffer"]),
         (&["schema"], &["alert", "match", "malformed", "health"]),
@@ -115,6 +116,10 @@ fn wrong_usage_is_two() {
     for args in [
         &["nonsense"][..],
         &["run", "--nonsense"],
+        &["explain"],
+        &["explain", "-w", "/nonexistent/w.toml", "example.com"],
+        &["explain", "missing.pem"],
+        &["explain", "1.1.1.0/24"],
         &["hunt"],
         &["hunt", "-w", "w.toml", "--json", "--stdout", "x"],
         &["schema", "nonsense"],

@@ -7,6 +7,7 @@ mod cli;
 mod contract;
 mod dialects;
 mod expectations;
+mod explain;
 mod feed;
 mod identities;
 mod judging;

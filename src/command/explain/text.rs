@@ -9,6 +9,7 @@ use owo_colors::{AnsiColors, OwoColorize, Style};
 
 use super::explanation::{Explanation, Identified, Judged, Key, Table};
 use crate::record::printable;
+use crate::watch::list::WHOLE_LIST;
 
 /// Rows of one label; `--json` has them all.
 const MAX_ROWS: usize = 25;
@@ -39,6 +40,12 @@ pub fn of(explanation: &Explanation, listed: bool, whole: bool) -> String {
         if let (Some(from), Some(to)) = (&certificate.not_before, &certificate.not_after) {
             rows(&mut out, "", [format!("valid from {from} to {to}")]);
         }
+        if let Some(id) = &certificate.issuer_key_id {
+            rows(&mut out, "", [format!("issuer key id {id}")]);
+        }
+        if let Some(key) = &certificate.spki_sha256 {
+            rows(&mut out, "", [format!("key of SHA-256 {key}")]);
+        }
         if let (Some(log), Some(index)) = (&certificate.log, certificate.index) {
             rows(&mut out, "", [format!("logged in {log} at index {index}")]);
         }
@@ -59,7 +66,7 @@ pub fn of(explanation: &Explanation, listed: bool, whole: bool) -> String {
         some => rows(
             &mut out,
             "matches",
-            some.iter().map(|m| format!("{}: {} by {} {}", m.asset, m.identity, m.kind, m.pattern)),
+            some.iter().map(|m| format!("{}: {} by {} {}", named(&m.asset), m.identity, m.kind, m.pattern)),
         ),
     }
     rows(
@@ -68,12 +75,12 @@ pub fn of(explanation: &Explanation, listed: bool, whole: bool) -> String {
         explanation
             .near
             .iter()
-            .map(|n| format!("{}: {} and {} {}: {}", n.asset, n.identity, n.kind, n.pattern, n.why)),
+            .map(|n| format!("{}: {} not by {} {}: {}", named(&n.asset), n.identity, n.kind, n.pattern, n.why)),
     );
     rows(
         &mut out,
         "policy",
-        explanation.policies.iter().map(|p| format!("{}: {}, {}", p.asset, p.policy, p.asks)),
+        explanation.policies.iter().map(|p| format!("{}, {}: {}", named(&p.asset), p.policy, p.asks)),
     );
     for verdict in &explanation.verdicts {
         judged(&mut out, verdict);
@@ -86,6 +93,11 @@ pub fn of(explanation: &Explanation, listed: bool, whole: bool) -> String {
         }
     }
     out
+}
+
+/// An asset's id; what stands for all of them, in words.
+fn named(asset: &str) -> &str {
+    if asset == WHOLE_LIST { "the whole list" } else { asset }
 }
 
 /// The label stands before the first row only.
