@@ -15,13 +15,14 @@ use metrics_exporter_prometheus::{
     BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
 
-use crate::account::{Counts, Settled};
+use crate::account::{AssetCounts, Counts, Settled};
 use crate::clock;
 use crate::entry::{Anomaly, Timestamp};
 use crate::feed::{CONNECT_RESULTS, DISCONNECT_REASONS, FeedMeter};
 use crate::judge::Ruling;
 use crate::record::{Rejection, Topic};
 use crate::sieve::{MALFORMED_REASONS, STAGES, Tally};
+use crate::watch::list::WHOLE_LIST;
 use crate::watch::{MatchKind, Matcher as WatchMatcher, Severity};
 
 /// Assets with series of their own, in list order; the rest share `other`.
@@ -69,7 +70,7 @@ struct Totals {
     clock_skew: u64,
     list: Option<List>,
     /// By the label that an asset had when they were raised.
-    alerts: HashMap<String, [u64; Severity::ALL.len()]>,
+    alerts: HashMap<String, AssetCounts>,
     reloads: [u64; 2],
     ready: [bool; CHECKS.len()],
     /// When the account's thread last came round.
@@ -89,18 +90,15 @@ struct List {
 impl Totals {
     /// Counts new alerts under their asset's label of now: a counter must not fall, nor count one alert
     /// twice, when a reload takes its asset out of the list or moves it behind the first [`MAX_ASSETS`].
-    fn attribute(&mut self, alerts: &HashMap<String, [u64; Severity::ALL.len()]>) {
-        for (asset, sums) in alerts {
-            let before = self.counts.alerts.get(asset).copied().unwrap_or_default();
-            if *sums == before {
+    fn attribute(&mut self, assets: &HashMap<String, AssetCounts>) {
+        for (asset, now) in assets {
+            let before = self.counts.assets.get(asset).copied().unwrap_or_default();
+            if *now == before {
                 continue;
             }
             let known = self.list.as_ref().is_some_and(|list| list.assets.contains(asset));
             let label = if known { asset.as_str() } else { OTHER };
-            let totals = self.alerts.entry(label.to_owned()).or_default();
-            for (total, (now, before)) in totals.iter_mut().zip(sums.iter().zip(before)) {
-                *total += now - before;
-            }
+            self.alerts.entry(label.to_owned()).or_default().add(&before, now);
         }
     }
 }
@@ -130,6 +128,7 @@ const DESCRIPTIONS: &[(&str, char, &str)] = &[
     ("stage_duration_seconds", 'h', "Time that a stage took for one message, sampled; for one commit."),
     ("matches_total", 'c', "Matches of entry and asset, by verdict."),
     ("alerts_total", 'c', "Alerts raised."),
+    ("alerts_capped_total", 'c', "Alerts of low and medium severity that were held back by alert_cap."),
     ("last_alert_timestamp_seconds", 'g', "When the last alert was raised; 0 before the first."),
     ("alert_latency_seconds", 'h', "From the log's time of an entry to Kafka's report of its alert."),
     ("logs", 'g', "Logs by state."),
@@ -240,7 +239,7 @@ impl Metrics {
     pub fn settle(&self, messages: u64, counts: &Counts, logs: usize) {
         let mut totals = self.totals();
         totals.in_flight = totals.in_flight.saturating_sub(messages);
-        totals.attribute(&counts.alerts);
+        totals.attribute(&counts.assets);
         totals.counts.clone_from(counts);
         totals.logs = logs;
         totals.turned = Some(Instant::now());
@@ -284,7 +283,15 @@ impl Metrics {
         let list = List {
             entries: MatchKind::ALL.map(|kind| matcher.counts().of(kind)),
             loaded: clock::now(),
-            assets: Arc::new(assets.iter().take(MAX_ASSETS).map(|asset| asset.id.clone()).collect()),
+            // What concerns the list as a whole has a label of its own.
+            assets: Arc::new(
+                assets
+                    .iter()
+                    .take(MAX_ASSETS)
+                    .map(|asset| asset.id.clone())
+                    .chain([WHOLE_LIST.to_owned()])
+                    .collect(),
+            ),
             capped: assets.len().saturating_sub(MAX_ASSETS),
         };
         let mut totals = self.totals();
@@ -415,16 +422,17 @@ impl Metrics {
 
     fn set_alerts(&self, totals: &Totals) {
         let Some(list) = &totals.list else { return };
-        let mut series: HashMap<&str, [u64; Severity::ALL.len()]> =
-            list.assets.iter().map(|asset| (asset.as_str(), Default::default())).collect();
+        let mut series: HashMap<&str, AssetCounts> =
+            list.assets.iter().map(|asset| (asset.as_str(), AssetCounts::default())).collect();
         if list.capped > 0 {
-            series.insert(OTHER, Default::default());
+            series.insert(OTHER, AssetCounts::default());
         }
-        series.extend(totals.alerts.iter().map(|(label, alerts)| (label.as_str(), *alerts)));
-        for (asset, alerts) in series {
-            for (severity, n) in Severity::ALL.iter().zip(alerts) {
+        series.extend(totals.alerts.iter().map(|(label, counts)| (label.as_str(), *counts)));
+        for (asset, counts) in series {
+            for (severity, n) in Severity::ALL.iter().zip(counts.alerts) {
                 self.counter("alerts_total", &[("asset", asset), ("severity", severity.label())], n);
             }
+            self.counter("alerts_capped_total", &[("asset", asset)], counts.capped);
         }
     }
 

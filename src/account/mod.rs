@@ -12,8 +12,9 @@ pub mod issuers;
 pub mod ledger;
 pub mod outbox;
 pub mod raised;
+pub mod sayings;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -31,9 +32,10 @@ use issuers::Issuers;
 use ledger::Ledger;
 use outbox::Outbox;
 use raised::{Answer, Raised};
+use sayings::Sayings;
 
-/// At most one health record of a kind and log in this time.
-const HEALTH_INTERVAL_MS: i64 = 60_000;
+/// Entries remembered for a better copy, 40 bytes each: what cannot be decoded is one in a million.
+const MAX_BROKEN: usize = 65_536;
 
 /// Raised alerts live for months; looking through them once an hour forgets them soon enough.
 const EXPIRE_INTERVAL_MS: i64 = 3_600_000;
@@ -50,9 +52,12 @@ pub struct Account {
     sequence: u64,
     counts: Counts,
     changes: Commit,
-    /// When a health record of a kind and log was last written.
-    said: HashMap<(HealthKind, String), Timestamp>,
+    sayings: Sayings,
+    /// Messages that were shed and said to be.
+    shed_said: u64,
     list_version: String,
+    /// Entries of which only a copy was seen that could not be decoded.
+    broken: HashSet<(Arc<str>, u64)>,
     /// When raised alerts were last looked through.
     expired: Timestamp,
 }
@@ -106,10 +111,8 @@ pub struct Counts {
     pub anomalies: [u64; Anomaly::ALL.len()],
     /// As [`Ruling::ALL`].
     pub matches: [u64; Ruling::ALL.len()],
-    /// By asset and severity.
-    pub alerts: HashMap<String, [u64; Severity::ALL.len()]>,
-    /// By asset: alerts that were held back.
-    pub capped: HashMap<String, u64>,
+    /// By asset.
+    pub assets: HashMap<String, AssetCounts>,
     /// By severity: when the last alert was raised.
     pub last_alert: [Option<Timestamp>; Severity::ALL.len()],
     /// By topic.
@@ -121,6 +124,25 @@ pub struct Counts {
     pub outbox_bytes: usize,
     pub outbox_limit: usize,
     pub oldest_pending: Option<Timestamp>,
+}
+
+/// Plain counts of one asset.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct AssetCounts {
+    /// Alerts that were raised, as [`Severity::ALL`].
+    pub alerts: [u64; Severity::ALL.len()],
+    /// Alerts that were held back.
+    pub capped: u64,
+}
+
+impl AssetCounts {
+    /// Adds what was counted between two readings.
+    pub fn add(&mut self, before: &AssetCounts, now: &AssetCounts) {
+        for (sum, (before, now)) in self.alerts.iter_mut().zip(before.alerts.iter().zip(now.alerts)) {
+            *sum += now - before;
+        }
+        self.capped += now.capped - before.capped;
+    }
 }
 
 impl Counts {
@@ -153,8 +175,10 @@ impl Account {
             sequence: 0,
             counts: Counts::default(),
             changes: Commit::default(),
-            said: HashMap::new(),
+            sayings: Sayings::default(),
+            shed_said: 0,
             list_version: list_version.to_owned(),
+            broken: HashSet::new(),
             expired: Timestamp::default(),
         }
     }
@@ -183,13 +207,18 @@ impl Account {
         for finding in std::mem::take(&mut batch.findings) {
             let place = finding.facts.as_ref().and_then(|f| Some((f.log.clone()?, f.index?)));
             if let (true, Some((log, index))) = (live, place) {
-                if self.ledger.contains(&log, index) {
+                let better = finding.malformed.is_none() && self.broken.remove(&(log.clone(), index));
+                if self.ledger.contains(&log, index) && !better {
                     let counted = if finding.malformed.is_some() { &mut malformed } else { &mut matched };
                     *counted = counted.saturating_sub(1);
                     self.counts.repeated += 1;
                     continue;
                 }
                 new += self.ledger.insert(&log, index, index);
+                // A whole copy, from another feed, may have what this one broke.
+                if finding.malformed.is_some() && self.broken.len() < MAX_BROKEN {
+                    self.broken.insert((log, index));
+                }
             }
             self.publish(finding, now);
         }
@@ -274,10 +303,10 @@ impl Account {
         };
         let severity = verdict.severity.unwrap_or(Severity::Low);
         if severity <= Severity::Medium && !self.caps.admit(&asset.id, asset.alert_cap, now) {
-            *self.counts.capped.entry(asset.id.clone()).or_default() += 1;
+            self.counts.assets.entry(asset.id.clone()).or_default().capped += 1;
             return None;
         }
-        self.counts.alerts.entry(asset.id.clone()).or_default()[severity as usize] += 1;
+        self.counts.assets.entry(asset.id.clone()).or_default().alerts[severity as usize] += 1;
         self.counts.last_alert[severity as usize] = Some(now);
         let until = self.raised.enter(id, facts, now);
         self.changes.raised.push((id, until));
@@ -295,18 +324,17 @@ impl Account {
         self.outbox.push(record, log_time);
     }
 
-    /// Says something on the health topic; of one kind and log at most once a minute.
+    /// Says something on the health topic; of one kind and subject at most once a minute, what comes
+    /// sooner a minute later. With the outbox full, too: there are few of them, and a time of trouble is
+    /// what they are for.
     pub fn say(&mut self, health: Health, now: Timestamp) {
-        let HealthDetail { log, feed, asset, .. } = &health.detail;
-        let about = log.clone().or(feed.clone()).or(asset.clone()).unwrap_or_default();
-        let key = (health.kind, about);
-        let recent = self.said.get(&key).is_some_and(|at| now.millis_since(*at) < HEALTH_INTERVAL_MS);
-        if recent || self.outbox.is_full() {
-            return;
+        if let Some(health) = self.sayings.say(health, now) {
+            self.publish_health(&health, now);
         }
-        self.said.retain(|_, at| now.millis_since(*at) < HEALTH_INTERVAL_MS);
-        self.said.insert(key, now);
-        let record = self.composer.health(&health, &self.list_version, now);
+    }
+
+    fn publish_health(&mut self, health: &Health, now: Timestamp) {
+        let record = self.composer.health(health, &self.list_version, now);
         self.number(record, None);
     }
 
@@ -355,10 +383,24 @@ impl Account {
         }
     }
 
-    /// Tells what is held back before the hour is over: this is the end.
+    /// Says what waits to be said: this is the end.
     pub fn finish(&mut self, now: Timestamp) {
         let held = self.caps.finish();
         self.tell(held, now);
+        self.tell_shed(now);
+        self.sayings.finish().iter().for_each(|health| self.publish_health(health, now));
+    }
+
+    fn tell_shed(&mut self, now: Timestamp) {
+        let shed = self.counts.shed - self.shed_said;
+        if shed > 0 {
+            self.shed_said = self.counts.shed;
+            let message = format!(
+                "{shed} messages were shed: records waited for Kafka up to the bound, or came in faster than they are taken in"
+            );
+            let detail = HealthDetail { count: Some(shed), ..HealthDetail::default() };
+            self.say(Health { kind: HealthKind::InternalError, message, detail }, now);
+        }
     }
 
     fn tell(&mut self, held: Vec<Held>, now: Timestamp) {
@@ -375,6 +417,8 @@ impl Account {
     pub fn commit(&mut self, now: Timestamp) -> Commit {
         let held = self.caps.over(now);
         self.tell(held, now);
+        self.tell_shed(now);
+        self.sayings.due(now).iter().for_each(|health| self.publish_health(health, now));
         if now.millis_since(self.expired) >= EXPIRE_INTERVAL_MS {
             self.expired = now;
             self.raised.expire(now);

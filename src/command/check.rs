@@ -129,9 +129,7 @@ impl<W: Write> Said<'_, W> {
     /// What librdkafka refuses in `[kafka.properties]`.
     fn properties(&mut self, config: &Config) {
         #[cfg(feature = "kafka")]
-        if let Some(kafka) = &config.kafka
-            && let Err(error) = crate::publish::kafka::accepts(kafka)
-        {
+        for error in config.kafka.iter().flat_map(crate::publish::kafka::objections) {
             self.usage(&format!("{}: {error}", config.file.display()));
         }
         #[cfg(not(feature = "kafka"))]

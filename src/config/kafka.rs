@@ -64,6 +64,16 @@ const REFUSED: &[(&str, &str)] = &[
     ("sasl.username", "it is written username in [kafka]"),
     ("sasl.password", "it is written password_file in [kafka], or CERTSIEVE_KAFKA__PASSWORD"),
 ];
+/// Properties that name a file or a folder, as a path relative to the configuration. `probe`, the name
+/// for the system's own roots, is none.
+const FILES: &[&str] = &[
+    "ssl.ca.location",
+    "ssl.certificate.location",
+    "ssl.key.location",
+    "ssl.keystore.location",
+    "ssl.crl.location",
+    "sasl.kerberos.keytab",
+];
 const ACKS: &str = "a record counts as delivered only when all in-sync replicas have it";
 const TIMEOUT: &str = "a record is never given up: it is retried until Kafka takes it";
 const IN_FLIGHT: &str = "an idempotent producer has at most five, and sets it itself";
@@ -98,6 +108,9 @@ fn brokers(keys: &mut Keys<'_, '_>, report: &mut Report<'_>) -> String {
             {
                 let hint = "write host:port, several with commas between";
                 report.add(place.clone(), format!("broker `{}` is no host and port", shown(broker)), hint);
+            } else if !has_port(broker) {
+                let hint = "a port is a number from 1 to 65535; without one it is 9092";
+                report.add(place.clone(), format!("broker `{}` has no such port", shown(broker)), hint);
             } else {
                 brokers.push(broker.to_owned());
             }
@@ -107,6 +120,18 @@ fn brokers(keys: &mut Keys<'_, '_>, report: &mut Report<'_>) -> String {
         report.missing(keys.place(), "[kafka] without brokers", "write brokers = \"127.0.0.1:9092\"");
     }
     brokers.join(",")
+}
+
+/// Whether what stands behind a broker's last colon is a port: librdkafka would take any number.
+fn has_port(broker: &str) -> bool {
+    let is_port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0) && !port.starts_with('+');
+    match (broker.rsplit_once(':'), broker.rsplit_once(']')) {
+        (_, Some((_, behind))) => behind.is_empty() || behind.strip_prefix(':').is_some_and(is_port),
+        // An IPv6 address without brackets.
+        (Some((host, _)), None) if host.contains(':') => true,
+        (Some((_, port)), None) => is_port(port),
+        (None, None) => true,
+    }
 }
 
 fn topic_prefix(keys: &mut Keys<'_, '_>, report: &mut Report<'_>) -> String {
@@ -249,6 +274,16 @@ fn properties(file: &Path, table: &Keys<'_, '_>, report: &mut Report<'_>) -> BTr
                 format!("it is {}", document::listed(PROTOCOLS)),
             );
         }
+        let secret = match FILES.contains(&name) && secret.expose() != "probe" {
+            true => {
+                let path = beside(file, secret.expose());
+                if let Err(error) = std::fs::metadata(&path) {
+                    cannot_read(report, key.span(), &format!("property `{name}`"), &path, &error.to_string());
+                }
+                Secret::new(path.to_string_lossy())
+            }
+            false => secret,
+        };
         properties.insert(name.to_owned(), secret);
     }
     properties

@@ -162,11 +162,11 @@ impl Lines {
                 End::TooLong(bytes) => return Ok(Some(Line::TooLong { bytes, number })),
                 End::Empty => {}
                 End::Spilled => {
-                    let bytes = without_cr(&self.spill);
+                    let bytes = without_marks(&self.spill, number);
                     return Ok(Some(Line::Message { bytes, number }));
                 }
                 End::Buffered(length) => {
-                    let bytes = without_cr(&self.reader.buffer()[..length]);
+                    let bytes = without_marks(&self.reader.buffer()[..length], number);
                     return Ok(Some(Line::Message { bytes, number }));
                 }
             }
@@ -271,6 +271,15 @@ enum End {
 
 fn without_cr(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+/// Without what is no part of the line: its CR, and before the first line a byte order mark.
+fn without_marks(line: &[u8], number: u64) -> &[u8] {
+    let line = without_cr(line);
+    match line.strip_prefix("\u{feff}".as_bytes()) {
+        Some(rest) if number == 1 => rest,
+        _ => line,
+    }
 }
 
 /// `source`, decompressed if its first bytes say so.

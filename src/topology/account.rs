@@ -46,6 +46,9 @@ pub struct Farewell {
     pub ended: Option<Ended>,
 }
 
+/// What goes on being lost is said on the log so often.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
+
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
 const TEND_EVERY: Duration = Duration::from_millis(200);
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(60);
@@ -60,6 +63,15 @@ pub struct Desk {
     pub journal: Box<dyn Journal>,
     pub metrics: Arc<Metrics>,
     pub queue: Queue,
+    pub complained: Complained,
+}
+
+/// What of it was said on the log, and when.
+#[derive(Clone, Copy, Default)]
+pub struct Complained {
+    at: Option<Instant>,
+    shed: u64,
+    rejected: u64,
 }
 
 impl Desk {
@@ -170,7 +182,28 @@ impl Desk {
         self.account.say(Health { kind, message, detail: HealthDetail::default() }, clock::now());
     }
 
+    /// Says what was lost on the way: on the log at most once a minute.
+    fn complain(&mut self) {
+        let counts = self.account.counts();
+        let (shed, rejected) = (counts.shed, counts.rejected.iter().flatten().sum());
+        let Complained { shed: shed_before, rejected: rejected_before, .. } = self.complained;
+        let recent = self.complained.at.is_some_and(|at| at.elapsed() < COMPLAIN_EVERY);
+        if recent || (shed, rejected) == (shed_before, rejected_before) {
+            return;
+        }
+        if shed > shed_before {
+            let messages = shed - shed_before;
+            warn!(messages, "messages were shed: records wait for Kafka, or the machine does not keep up");
+        }
+        if rejected > rejected_before {
+            let records = rejected - rejected_before;
+            warn!(records, "Kafka refused records for themselves: see record-rejected on the health topic");
+        }
+        self.complained = Complained { at: Some(Instant::now()), shed, rejected };
+    }
+
     fn commit(&mut self) {
+        self.complain();
         let commit = self.account.commit(clock::now());
         let started = Instant::now();
         if let Err(reason) = self.journal.commit(&commit) {

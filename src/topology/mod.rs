@@ -38,7 +38,7 @@ use crate::feed::file::FileError;
 use crate::feed::{FeedMeter, certstream, file};
 use crate::http::{BindError, Check, Http, Ready};
 use crate::metrics::{CHECKS, Metrics};
-use crate::publish::{Publisher, Reports};
+use crate::publish::{Ended, Publisher, Reports};
 use crate::record::value::HealthDetail;
 use crate::record::{Composer, Health, HealthKind};
 use crate::sieve::Sieve;
@@ -49,6 +49,10 @@ pub const OUTBOX_BYTES: usize = 64 * 1024 * 1024;
 
 /// What is left to deliver after a signal has so long; systemd and Kubernetes kill after 30 s or more.
 const FLUSH_WITHIN: Duration = Duration::from_secs(15);
+
+/// So much later the account's thread is left to itself: it waits for a reader of standard output that
+/// reads no more.
+const LEAVE_AFTER: Duration = Duration::from_secs(5);
 
 /// A record that waits longer makes the instance not ready.
 const BACKLOG_AFTER_MS: i64 = 60_000;
@@ -225,7 +229,11 @@ impl Pipeline {
             Some(farewell) => farewell,
             None => {
                 self.queue.send(Event::Finish { within: Some(FLUSH_WITHIN) });
-                desk.await
+                let stuck =
+                    Ended::Failed("what takes the records takes no more: some were not written".to_owned());
+                tokio::time::timeout(FLUSH_WITHIN + LEAVE_AFTER, desk)
+                    .await
+                    .unwrap_or(Ok(Farewell { undelivered: 0, ended: Some(stuck) }))
             }
         }
         .unwrap_or(LOST);
@@ -304,6 +312,7 @@ impl Pipeline {
             journal: Box::new(InMemory),
             metrics: self.metrics.clone(),
             queue: self.queue.clone(),
+            complained: account::Complained::default(),
         };
         tokio::task::spawn_blocking(move || desk.run(inbox))
     }

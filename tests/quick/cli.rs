@@ -521,10 +521,13 @@ fn only_the_first_message_makes_a_domains_only_stream() {
 #[test]
 #[cfg(feature = "kafka")]
 fn check_asks_the_client_about_properties() {
-    let config =
-        format!("{CONFIG}\n[kafka]\nbrokers = '127.0.0.1:9'\n[kafka.properties]\n'nonsense.key' = '1'\n");
+    let config = format!(
+        "{CONFIG}\n[kafka]\nbrokers = '127.0.0.1:9'\n[kafka.properties]\n'nonsense.key' = '1'\n'linger.ms' = 'soon'\n"
+    );
     let folder = folder(&[("c.toml", config.as_bytes()), ("w.toml", LIST.as_bytes()), ("rec.jsonl", b"")]);
     let said = run(certsieve().current_dir(folder.path()).args(["check", "-c", "c.toml"]), b"");
     assert_eq!(said.code, Some(2), "{}{}", said.stdout, said.stderr);
-    assert!(said.stdout.contains("nonsense.key"), "{}", said.stdout);
+    for name in ["nonsense.key", "linger.ms"] {
+        assert!(said.stdout.contains(name), "{}", said.stdout);
+    }
 }

@@ -205,7 +205,7 @@ fn low_and_medium_alerts_are_capped_and_told() {
     let messages: Vec<String> = (0..5).map(keyword).collect();
     let out = bench.take(&messages);
     assert_eq!((of(&out, Topic::Alert).len(), of(&out, Topic::Match).len()), (3, 5));
-    assert_eq!(bench.account.counts().capped["a"], 2);
+    assert_eq!(bench.account.counts().assets["a"].capped, 2);
     let held = |out: &Out| out.value["certsieve"]["alert_id"].is_null();
     assert_eq!(of(&out, Topic::Match).into_iter().filter(|m| held(m)).count(), 2);
     // High and critical ones are never held back.

@@ -58,7 +58,7 @@ fn equations(counts: &Counts, received: u64) -> Result<(), TestCaseError> {
         let ended = counts.delivered[i] + counts.rejected[i].iter().sum::<u64>() + counts.pending[i];
         prop_assert_eq!(counts.records[i], ended, "{:?}", topic);
     }
-    let alerts: u64 = counts.alerts.values().flatten().sum();
+    let alerts: u64 = counts.assets.values().flat_map(|counts| counts.alerts).sum();
     prop_assert_eq!(counts.records[Topic::Alert as usize], alerts);
     prop_assert_eq!(counts.records[Topic::Match as usize], counts.matches.iter().sum::<u64>());
     Ok(())

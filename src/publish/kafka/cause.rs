@@ -8,7 +8,7 @@
 const LONGEST: usize = 300;
 
 /// Words that librdkafka, OpenSSL or the broker uses, and what to do about it. The first that fits.
-const HINTS: [(&str, &str); 15] = [
+const HINTS: [(&str, &str); 17] = [
     (
         "certificate verify failed",
         "the broker's certificate is signed by a CA unknown here: set \"ssl.ca.location\" in [kafka.properties] to that CA's PEM file",
@@ -36,6 +36,14 @@ const HINTS: [(&str, &str); 15] = [
     ("Failed to resolve", "check the host names in [kafka] brokers and the resolver"),
     ("Connection refused", "nothing listens there: is the broker up, is the port right"),
     (
+        "state APIVERSION_QUERY",
+        "the listener closes before a word is said: it may want TLS or SASL, see \"security.protocol\"",
+    ),
+    (
+        "brokers are down",
+        "none answers as Kafka does: check hosts and ports, and \"security.protocol\" where a listener wants TLS or SASL",
+    ),
+    (
         "Cluster authorization failed",
         "give the user the right to write: kafka-acls.sh --add --operation Write --topic",
     ),
@@ -43,8 +51,8 @@ const HINTS: [(&str, &str); 15] = [
 
 /// One line: the words, bounded, and a hint where there is one.
 pub fn explain(words: &str) -> String {
-    let words = trim(words);
     let lower = words.to_ascii_lowercase();
+    let words = trim(words);
     match HINTS.iter().find(|(part, _)| lower.contains(&part.to_ascii_lowercase())) {
         Some((_, hint)) => format!("{words} ({hint})"),
         None => words,

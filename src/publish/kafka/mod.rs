@@ -85,9 +85,12 @@ pub enum KafkaSetupError {
     TopicName(String),
 }
 
-/// What librdkafka says of a configuration, without a connection.
-pub fn accepts(config: &KafkaConfig) -> Result<(), KafkaSetupError> {
-    Core::new(config, "certsieve", Box::new(|_| {}), Arc::default())?.accepts()
+/// What librdkafka says against a configuration, without a connection.
+pub fn objections(config: &KafkaConfig) -> Vec<KafkaSetupError> {
+    match Core::new(config, "certsieve", Box::new(|_| {}), Arc::default()) {
+        Ok(core) => core.objections(&config.properties.keys().cloned().collect::<Vec<_>>()),
+        Err(error) => vec![error],
+    }
 }
 
 /// Publishes records to Kafka.
