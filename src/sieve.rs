@@ -1,4 +1,5 @@
-//! From one message, leaf or certificate to a receipt, and for one in a thousand to a finding: decode → match → judge.
+//! From one message, leaf or certificate to a receipt, and for one in a thousand to a finding: decode →
+//! match → judge.
 //!
 //! Pure. A [`Sieve`] is immutable and shared by every connection; it carries the watch list's version.
 //! A [`Scratch`] belongs to one worker. What is found is put into a [`Batch`], the only thing that

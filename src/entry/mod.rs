@@ -264,7 +264,7 @@ impl Decoder {
         }
         if let Some(broken) = walk.broken {
             anomalies.add(Anomaly::AsDerInvalid);
-            malformed = Some(Malformed { reason: "der", message: format!("certificate: {broken}") });
+            malformed = Some(Malformed { reason: "der", message: broken.to_string() });
         }
         anomalies.merge(read_names(&self.names, der, &mut self.identities));
         self.identities.settle(true, false);

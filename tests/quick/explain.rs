@@ -123,7 +123,12 @@ fn what_could_not_be_decoded() {
     // In the SAN, which the walk then cannot read on: what is behind it stands in the raw bytes.
     let at = der.windows(6).position(|w| w == [0x87, 4, 1, 1, 1, 1]).unwrap();
     der[at - 1] = 0x7f;
-    snapshot("broken", &[("broken.der", &der)], &["broken.der"], 0);
+    // And one that does not even begin as a certificate.
+    let mut hidden = certificate([ip("1.1.1.1")]).der();
+    hidden[0] = 0x31;
+    let hidden = block("CERTIFICATE", &hidden);
+    let files: [(&str, &[u8]); 2] = [("broken.der", &der), ("hidden.pem", hidden.as_bytes())];
+    snapshot("broken", &files, &["broken.der", "hidden.pem"], 0);
 }
 
 #[test]
@@ -263,11 +268,7 @@ fn a_hunt_through_certificates() {
             "broken",
             0,
             &["broken, certificate 2: "],
-            &[
-                "broken, block 1, line 1: it is no base64",
-                "broken, certificate 3: ",
-                "2 certificates hold",
-            ],
+            &["broken, block 1, line 1: it is no base64", "broken, certificate 3: ", "2 certificates hold"],
         ),
         ("none", 1, &[], &[]),
         ("cut", 1, &[], &["cut, certificate 1: ", "1 certificates hold"]),

@@ -72,10 +72,9 @@ pub fn of(explanation: &Explanation, listed: bool, whole: bool) -> String {
     rows(
         &mut out,
         "nearly",
-        explanation
-            .near
-            .iter()
-            .map(|n| format!("{}: {} not by {} {}: {}", named(&n.asset), n.identity, n.kind, n.pattern, n.why)),
+        explanation.near.iter().map(|n| {
+            format!("{}: {} not by {} {}: {}", named(&n.asset), n.identity, n.kind, n.pattern, n.why)
+        }),
     );
     rows(
         &mut out,
