@@ -1,19 +1,22 @@
 //! From the assets that an entry names to a verdict for each: may this issuer do that? Pure.
 //!
 //! Every asset judges for itself. Its policy judges the identities that it *owns*; a keyword is not
-//! owned, so no issuer makes it expected. What the message cannot decide (an issuer key on a stream
-//! without one) is `not-verified`, of medium severity: never expected, and never a page for each
-//! renewal. How the owned identity is named bounds the severity, because a name that no client accepts
-//! threatens less.
+//! owned, so no issuer makes it expected. A certificate is expected only if every owned identity in it is
+//! covered by a table that holds. What the message cannot decide (an issuer key on a stream without one)
+//! is `not-verified`, of medium severity: never expected, and never a page for each renewal. How the
+//! owned identity is named bounds the severity, because a name that no client accepts threatens less.
+//!
+//! What an issuer says of itself is a claim. Where its own certificate or CCADB is at hand and says
+//! otherwise, nothing that rests on the claim holds.
 
-use crate::ccadb::Issuing;
-use crate::entry::{Anomaly, Facts, Identity, Provenance, Timestamp};
-use crate::watch::{Asset, Expectation, Hit, MatchKind, Matcher, Policy, Severity};
+use crate::ccadb::{Claim, Issuing};
+use crate::entry::{Anomaly, ChainCertificate, Facts, Identity, Provenance, Timestamp, Value, issuance};
+use crate::watch::{Asset, Expectation, Hit, LIST, MatchKind, Matcher, Policy, Severity};
 
 /// What an asset says of an entry.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Verdict {
-    /// Index into the list's assets.
+    /// Index into the list's assets, or [`LIST`].
     pub asset: u32,
     pub ruling: Ruling,
     /// Of an unexpected one.
@@ -51,7 +54,9 @@ impl Ruling {
 pub enum Rule {
     NeverIssue,
     UnexpectedIssuer,
+    UnexpectedKey,
     NotVerified,
+    Suspected,
     Keyword,
 }
 
@@ -60,14 +65,16 @@ impl Rule {
         match self {
             Rule::NeverIssue => "never-issue",
             Rule::UnexpectedIssuer => "unexpected-issuer",
+            Rule::UnexpectedKey => "unexpected-key",
             Rule::NotVerified => "not-verified",
+            Rule::Suspected => "suspected",
             Rule::Keyword => "keyword",
         }
     }
 }
 
 /// One pattern that one identity matched.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Matched {
     pub hit: Hit,
     /// Index into the entry's identities.
@@ -85,163 +92,402 @@ pub fn judge(
 ) -> Vec<Verdict> {
     hits.sort_by_key(|(identity, hit)| (hit.asset, hit.kind == MatchKind::Keyword, *identity));
     let mut owned = vec![false; facts.identities.len()];
-    for (identity, hit) in hits.iter() {
+    for (identity, hit) in hits.iter().filter(|(_, hit)| hit.asset != LIST) {
         if let Some(owned) = owned.get_mut(*identity) {
             *owned |= hit.kind.is_owned();
         }
     }
     let unowned = unowned(facts, &owned);
     let of_asset = hits.chunk_by(|(_, a), (_, b)| a.asset == b.asset);
+    let case = Case { matcher, facts, issuing, claim: claim(facts, issuing), now };
     of_asset
         .filter_map(|of_asset| {
-            let index = of_asset.first()?.1.asset;
-            let asset = matcher.list().assets.get(index as usize)?;
-            let mut verdict = Verdict {
-                asset: index,
-                ruling: Ruling::Observed,
-                rule: None,
-                severity: None,
-                reason_codes: Vec::new(),
-                reasons: Vec::new(),
-                matches: of_asset
-                    .iter()
-                    .map(|(identity, hit)| Matched { hit: *hit, identity: *identity })
-                    .collect(),
-            };
-            rule(matcher, asset, facts, &mut verdict, now);
+            let mut verdict = Verdict::new(of_asset.first()?.1.asset, of_asset);
+            if verdict.asset == LIST {
+                case.list_wide(&mut verdict);
+                return Some(verdict);
+            }
+            case.rule(&mut verdict);
             if let Some((code, sentence)) = issuing.remark() {
-                verdict.reason_codes.push(code);
-                verdict.reasons.push(sentence);
+                verdict.reason(code, sentence);
             }
             if let Some(sentence) = &unowned {
-                verdict.reason_codes.push("names.unowned");
-                verdict.reasons.push(sentence.clone());
+                verdict.reason("names.unowned", sentence.clone());
             }
             Some(verdict)
         })
         .collect()
 }
 
-fn rule(matcher: &Matcher, asset: &Asset, facts: &Facts, verdict: &mut Verdict, now: Timestamp) {
-    let owned: Vec<usize> =
-        verdict.matches.iter().filter(|m| m.hit.kind.is_owned()).map(|m| m.identity).collect();
-    if !owned.is_empty() {
-        policy(asset, facts, &owned, verdict, now);
+/// Judges an entry that could not be decoded, in whose raw bytes owned names or addresses stand. `hits`
+/// as for [`judge`], of owned kinds. Who issued it cannot be said, so no issuer makes it expected.
+pub fn suspect(
+    matcher: &Matcher,
+    facts: &Facts,
+    issuing: &Issuing,
+    hits: &mut [(usize, Hit)],
+    now: Timestamp,
+) -> Vec<Verdict> {
+    hits.sort_by_key(|(identity, hit)| (hit.asset, *identity));
+    let case = Case { matcher, facts, issuing, claim: Claim::NotAtHand, now };
+    let of_asset = hits.chunk_by(|(_, a), (_, b)| a.asset == b.asset);
+    of_asset
+        .filter_map(|of_asset| {
+            let mut verdict = Verdict::new(of_asset.first()?.1.asset, of_asset);
+            let asset = matcher.asset(verdict.asset);
+            let reason =
+                format!("in its raw bytes stands what {} watches; it could not be decoded", asset.id);
+            verdict.reason("entry.undecodable", reason);
+            if asset.policy != Policy::Observe {
+                case.unexpected(asset, Rule::Suspected, &[], &mut verdict);
+            }
+            Some(verdict)
+        })
+        .collect()
+}
+
+impl Verdict {
+    fn new(asset: u32, hits: &[(usize, Hit)]) -> Verdict {
+        Verdict {
+            asset,
+            ruling: Ruling::Observed,
+            rule: None,
+            severity: None,
+            reason_codes: Vec::new(),
+            reasons: Vec::new(),
+            matches: hits.iter().map(|(identity, hit)| Matched { hit: *hit, identity: *identity }).collect(),
+        }
     }
-    // No issuer makes a keyword expected: beside a name that is in order it is judged all the same.
-    if verdict.ruling != Ruling::Unexpected && owned.len() < verdict.matches.len() {
-        keyword(matcher, asset, verdict);
+
+    /// Adds a reason. The first is the one that a pager shows.
+    pub fn reason(&mut self, code: &'static str, sentence: String) {
+        self.reason_codes.push(code);
+        self.reasons.push(sentence);
     }
 }
 
-fn policy(asset: &Asset, facts: &Facts, owned: &[usize], verdict: &mut Verdict, now: Timestamp) {
-    match asset.policy {
-        Policy::Observe => {
-            verdict.reason_codes.push("policy.observe");
-            verdict.reasons.push(format!("{} is observed: no issuer is judged", asset.id));
+/// What is judged, and by what.
+struct Case<'a> {
+    matcher: &'a Matcher,
+    facts: &'a Facts,
+    issuing: &'a Issuing,
+    claim: Claim,
+    now: Timestamp,
+}
+
+impl Case<'_> {
+    fn rule(&self, verdict: &mut Verdict) {
+        let asset = self.matcher.asset(verdict.asset);
+        let mut owned: Vec<usize> =
+            verdict.matches.iter().filter(|m| m.hit.kind.is_owned()).map(|m| m.identity).collect();
+        let others = owned.len() < verdict.matches.len();
+        owned.dedup();
+        if !owned.is_empty() {
+            self.policy(asset, &owned, verdict);
         }
-        Policy::NeverIssue => {
-            verdict.reason_codes.push("policy.never_issue");
-            verdict.reasons.push(format!(
-                "no certificate may be issued for {}; {} did",
-                asset.id,
-                issuer_text(facts)
-            ));
-            unexpected(asset, Rule::NeverIssue, owned, facts, verdict, now);
+        // No issuer makes a keyword expected: beside a name that is in order it is judged all the same.
+        if verdict.ruling != Ruling::Unexpected && others {
+            self.keyword(asset, verdict);
         }
-        Policy::Expect => match expectation(asset, facts) {
-            Answer::Yes => {
-                verdict.ruling = Ruling::Expected;
-                verdict.reason_codes.push("issuer.expected");
-                verdict.reasons.push(format!(
-                    "{} is expected for {} (claimed)",
-                    issuer_text(facts),
-                    asset.id
-                ));
+    }
+
+    fn policy(&self, asset: &Asset, owned: &[usize], verdict: &mut Verdict) {
+        let issuer = issuer_text(self.facts);
+        match asset.policy {
+            Policy::Observe => {
+                verdict.reason("policy.observe", format!("{} is observed: no issuer is judged", asset.id));
             }
-            Answer::Unknown(what) => {
-                verdict.reason_codes.push("issuer.not_verified");
-                verdict.reasons.push(format!(
-                    "{} expects an issuer by its {what}, which this message does not carry",
-                    asset.id
-                ));
-                unexpected(asset, Rule::NotVerified, owned, facts, verdict, now);
+            Policy::NeverIssue => {
+                let reason = format!("no certificate may be issued for {}; {issuer} did", asset.id);
+                verdict.reason("policy.never_issue", reason);
+                self.unexpected(asset, Rule::NeverIssue, owned, verdict);
             }
-            Answer::No => {
-                verdict.reason_codes.push("issuer.unexpected");
-                verdict.reasons.push(format!(
-                    "{} expects {}; this certificate says {} (claimed)",
-                    asset.id,
-                    expected_text(asset),
-                    issuer_text(facts)
-                ));
-                if let Some((expected, seen)) = near_miss(asset, facts) {
-                    verdict.reason_codes.push("issuer.near_miss");
-                    verdict.reasons.push(format!(
-                        "{seen} differs from the expected {expected} only in case, white space or punctuation"
-                    ));
+            Policy::Expect => match self.coverage(asset, owned) {
+                Coverage::Whole => {
+                    verdict.ruling = Ruling::Expected;
+                    let strength = strength(self.claim);
+                    verdict.reason(
+                        "issuer.expected",
+                        format!("{issuer} is expected for {} ({strength})", asset.id),
+                    );
+                    if self
+                        .facts
+                        .spki_sha256
+                        .is_some_and(|key| asset.expect.iter().any(|t| t.lists_key(&key)))
+                    {
+                        verdict.reason("key.expected", "its key is listed".to_owned());
+                    }
                 }
-                unexpected(asset, Rule::UnexpectedIssuer, owned, facts, verdict, now);
-            }
-        },
-    }
-}
-
-fn keyword(matcher: &Matcher, asset: &Asset, verdict: &mut Verdict) {
-    // Three say enough; the record lists the matches.
-    let mut keywords: Vec<String> = Vec::new();
-    for matched in verdict.matches.iter().filter(|m| !m.hit.kind.is_owned()) {
-        let keyword = matcher.pattern(&matched.hit).to_string();
-        if keywords.len() < 3 && !keywords.contains(&keyword) {
-            keywords.push(keyword);
+                Coverage::Unknown(what) => {
+                    let reason = format!(
+                        "{} expects an issuer by its {what}, which this message does not carry",
+                        asset.id
+                    );
+                    verdict.reason("issuer.not_verified", reason);
+                    self.unexpected(asset, Rule::NotVerified, owned, verdict);
+                }
+                Coverage::Key => {
+                    let key = self.facts.spki_sha256.map(|key| issuance::hex(&key)).unwrap_or_default();
+                    let reason = format!(
+                        "{} expects keys that are listed; {issuer} certified {key}, which is not",
+                        asset.id
+                    );
+                    verdict.reason("key.unexpected", reason);
+                    self.unexpected(asset, Rule::UnexpectedKey, owned, verdict);
+                }
+                Coverage::Not(identity) => {
+                    self.not_covered(asset, identity, &issuer, verdict);
+                    self.unexpected(asset, Rule::UnexpectedIssuer, owned, verdict);
+                }
+            },
         }
     }
-    let keywords: Vec<&str> = keywords.iter().map(String::as_str).collect();
-    let reason = format!("a name holds {} and is not under a domain of {}", list(&keywords), asset.id);
-    // The first reason is the one that a pager shows.
-    let at = if asset.keyword_severity.is_some() { 0 } else { verdict.reasons.len() };
-    verdict.reason_codes.insert(at, "keyword");
-    verdict.reasons.insert(at, reason);
-    if let Some(severity) = asset.keyword_severity {
+
+    /// Why no table covers an identity.
+    fn not_covered(&self, asset: &Asset, identity: usize, issuer: &str, verdict: &mut Verdict) {
+        if self.claim == Claim::Disagrees {
+            let reason = format!("it says {issuer}, and its issuer's own certificate says otherwise");
+            return verdict.reason("issuer.claim_mismatch", reason);
+        }
+        let elsewhere = asset.expect.iter().find(|table| {
+            !table.scope.is_all()
+                && matches!(self.issuer_of(table), Answer::Yes)
+                && !self.covers(table, identity)
+        });
+        if let Some(table) = elsewhere {
+            let name = self.facts.identities.get(identity).map(|i| self.facts.identities.value(i));
+            let reason = format!(
+                "{issuer} is expected for {} of {} and not for {}",
+                table.scope.text(),
+                asset.id,
+                name.unwrap_or_default()
+            );
+            return verdict.reason("names.not_covered", reason);
+        }
+        let reason = format!(
+            "{} expects {}; this certificate says {issuer} ({})",
+            asset.id,
+            expected_text(asset),
+            strength(self.claim)
+        );
+        verdict.reason("issuer.unexpected", reason);
+        if let Some((expected, seen)) = self.near_miss(asset) {
+            let reason = format!(
+                "{seen} differs from the expected {expected} only in case, white space or punctuation"
+            );
+            verdict.reason("issuer.near_miss", reason);
+        }
+    }
+
+    /// What names the list as a whole: nobody may certify it.
+    fn list_wide(&self, verdict: &mut Verdict) {
+        let asset = self.matcher.asset(LIST);
+        let Some(first) = verdict.matches.first().copied() else { return };
+        let names = &self.facts.identities;
+        let name = names.get(first.identity).map(|identity| names.value(identity)).unwrap_or_default();
+        let pattern = self.matcher.pattern(&first.hit);
+        let reason = format!("{name} could stand for {pattern}, and for every other name of its form");
+        verdict.reason("names.list_wide", reason);
+        let owned: Vec<usize> = verdict.matches.iter().map(|m| m.identity).collect();
+        // A label that cannot be parsed is no wildcard that a client would accept.
+        let wildcard = owned.iter().filter_map(|i| names.get(*i)).any(|identity| {
+            !identity.anomalies.has(Anomaly::UnparsableLabel) && !names.value(identity).contains('?')
+        });
+        let rule = if wildcard { Rule::NeverIssue } else { Rule::Suspected };
+        self.unexpected(asset, rule, &owned, verdict);
+    }
+
+    fn keyword(&self, asset: &Asset, verdict: &mut Verdict) {
+        // Three say enough; the record lists the matches.
+        let mut keywords: Vec<String> = Vec::new();
+        for matched in verdict.matches.iter().filter(|m| !m.hit.kind.is_owned()) {
+            let keyword = self.matcher.pattern(&matched.hit).to_string();
+            if keywords.len() < 3 && !keywords.contains(&keyword) {
+                keywords.push(keyword);
+            }
+        }
+        let keywords: Vec<&str> = keywords.iter().map(String::as_str).collect();
+        let reason = format!("a name holds {} and is not under a domain of {}", list(&keywords), asset.id);
+        // The first reason is the one that a pager shows.
+        let at = if asset.keyword_severity.is_some() { 0 } else { verdict.reasons.len() };
+        verdict.reason_codes.insert(at, "keyword");
+        verdict.reasons.insert(at, reason);
+        if let Some(severity) = asset.keyword_severity {
+            verdict.ruling = Ruling::Unexpected;
+            verdict.rule = Some(Rule::Keyword);
+            verdict.severity = Some(severity);
+        }
+    }
+
+    fn unexpected(&self, asset: &Asset, rule: Rule, owned: &[usize], verdict: &mut Verdict) {
+        let facts = self.facts;
+        let said = match rule {
+            Rule::NotVerified => Severity::Medium,
+            _ => asset.severity.unwrap_or(Severity::High),
+        };
+        let naming = match rule {
+            Rule::Suspected => Severity::Medium,
+            _ => owned
+                .iter()
+                .filter_map(|i| facts.identities.get(*i))
+                .map(|identity| bound_by_naming(identity, facts.has_san))
+                .max()
+                .unwrap_or(Severity::Critical),
+        };
+        let mut severity = said.min(naming);
+        if naming < said {
+            let reason = match rule {
+                Rule::Suspected => "what it is could not be read",
+                _ => "the name does not stand where clients look for it",
+            };
+            verdict.reason("severity.naming", format!("at most {}: {reason}", naming.label()));
+        }
+        if facts.not_after.is_some_and(|end| end < self.now) {
+            severity = Severity::Low;
+            verdict.reason("expired", "it had expired when it was seen".to_owned());
+        }
         verdict.ruling = Ruling::Unexpected;
-        verdict.rule = Some(Rule::Keyword);
+        verdict.rule = Some(rule);
         verdict.severity = Some(severity);
     }
+
+    /// The worst answer for any owned identity. Every one must be covered by a table that holds.
+    fn coverage(&self, asset: &Asset, owned: &[usize]) -> Coverage {
+        if self.claim == Claim::Disagrees {
+            return Coverage::Not(owned.first().copied().unwrap_or_default());
+        }
+        // One answer a table, however many identities: a certificate may have thousands.
+        let held: Vec<(Answer, Answer)> =
+            asset.expect.iter().map(|table| (self.issuer_of(table), self.key_of(table))).collect();
+        let mut worst = Coverage::Whole;
+        for identity in owned {
+            let mut best = Coverage::Not(*identity);
+            for (table, held) in asset.expect.iter().zip(&held) {
+                let answer = match held {
+                    _ if !self.covers(table, *identity) => continue,
+                    (Answer::Yes, Answer::Yes) => Coverage::Whole,
+                    (Answer::No, _) => continue,
+                    (_, Answer::No) => Coverage::Key,
+                    (Answer::Unknown(what), _) | (_, Answer::Unknown(what)) => Coverage::Unknown(what),
+                };
+                if answer.badness() < best.badness() {
+                    best = answer;
+                }
+            }
+            if best.badness() > worst.badness() {
+                worst = best;
+            }
+        }
+        match worst {
+            // What could not be read whole may hold what nobody saw.
+            Coverage::Whole if self.facts.malformed => Coverage::Unknown("certificate as a whole"),
+            worst => worst,
+        }
+    }
+
+    fn covers(&self, table: &Expectation, identity: usize) -> bool {
+        let identities = &self.facts.identities;
+        identities.get(identity).is_some_and(|identity| match identity.value {
+            Value::Name { ascii, .. } => table.scope.covers_name(identities.text(ascii)),
+            Value::Address(address) => table.scope.covers_address(address),
+        })
+    }
+
+    /// Whether the issuer is the one that a table names. Every key that is given must hold.
+    fn issuer_of(&self, table: &Expectation) -> Answer {
+        let issuer = &self.facts.issuer;
+        let any = |expected: &[String], seen: &[String]| seen.iter().any(|value| expected.contains(value));
+        let name = |expected: &[String], seen: &[String], what| match expected {
+            [] => Answer::Yes,
+            _ if !issuer.given => Answer::Unknown(what),
+            _ => Answer::of(any(expected, seen)),
+        };
+        let key_id = match &self.facts.authority_key_id {
+            _ if table.issuer_key_id.is_empty() => Answer::Yes,
+            Some(id) => Answer::of(table.issuer_key_id.contains(id)),
+            // The DER decides: a certificate without the extension has no expected key.
+            None if self.facts.evidence == crate::entry::Evidence::Der => Answer::No,
+            None => Answer::Unknown("key id"),
+        };
+        let key = match self.facts.issuer_certificate() {
+            _ if table.issuer_spki_sha256.is_empty() => Answer::Yes,
+            Some(issuer) => Answer::of(table.issuer_spki_sha256.contains(&issuer.spki_sha256)),
+            None => Answer::Unknown("key"),
+        };
+        // The owner of the key itself, not of a root that has cross-signed it.
+        let owner = match self.issuing.ca_owner() {
+            _ if table.ca_owner.is_empty() => Answer::Yes,
+            Some(owner) => Answer::of(table.ca_owner.iter().any(|expected| expected == owner)),
+            None => Answer::Unknown("owner in CCADB"),
+        };
+        name(&table.issuer_organization, &issuer.organization, "organisation")
+            .and(name(&table.issuer_common_name, &issuer.common_name, "common name"))
+            .and(key_id)
+            .and(key)
+            .and(owner)
+    }
+
+    /// Whether the certificate's own key is one that a table lists.
+    fn key_of(&self, table: &Expectation) -> Answer {
+        match self.facts.spki_sha256 {
+            _ if table.subject_keys.is_none() => Answer::Yes,
+            Some(key) => Answer::of(table.lists_key(&key)),
+            None => Answer::Unknown("certificate's key"),
+        }
+    }
+
+    /// An expected value and the one seen in its place, where they are the same to the eye.
+    fn near_miss<'a>(&'a self, asset: &'a Asset) -> Option<(&'a str, &'a str)> {
+        let plain = |text: &str| -> String {
+            text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+        };
+        let find_in = |expected: &'a [String], seen: &[&'a str]| {
+            expected.iter().find_map(|e| {
+                let s = seen.iter().find(|s| **s != e && plain(s) == plain(e))?;
+                Some((e.as_str(), *s))
+            })
+        };
+        let find = |expected: &'a [String], seen: &'a [String]| {
+            find_in(expected, &seen.iter().map(String::as_str).collect::<Vec<_>>())
+        };
+        let owner: Vec<&str> = self.issuing.ca_owner().into_iter().collect();
+        let issuer = &self.facts.issuer;
+        asset.expect.iter().find_map(|table| {
+            find(&table.issuer_organization, &issuer.organization)
+                .or_else(|| find(&table.issuer_common_name, &issuer.common_name))
+                .or_else(|| find_in(&table.ca_owner, &owner))
+        })
+    }
 }
 
-fn unexpected(
-    asset: &Asset,
-    rule: Rule,
-    owned: &[usize],
-    facts: &Facts,
-    verdict: &mut Verdict,
-    now: Timestamp,
-) {
-    let said = match rule {
-        Rule::NotVerified => Severity::Medium,
-        _ => asset.severity.unwrap_or(Severity::High),
+/// Whether the issuer is what the certificate says. The chain says who could have signed it; CCADB is
+/// asked by the key id, which is a claim itself, so that it can contradict and not confirm.
+pub fn claim(facts: &Facts, issuing: &Issuing) -> Claim {
+    let chain = facts.issuer_certificate().map(|issuer| is_named(facts, issuer));
+    match (chain, issuing.claim) {
+        (Some(false), _) | (_, Claim::Disagrees) => Claim::Disagrees,
+        (Some(true), _) => Claim::Agrees,
+        (None, _) => Claim::NotAtHand,
+    }
+}
+
+/// `certsieve.issuer.strength`.
+pub fn strength(claim: Claim) -> &'static str {
+    match claim {
+        Claim::Agrees => "verified",
+        Claim::Disagrees | Claim::NotAtHand => "claimed",
+    }
+}
+
+/// Whether the certificate names this issuer, by name and, where both have one, by key id. Names are
+/// compared as RFC 5280, 7.1 has it: without regard to case and repeated white space.
+fn is_named(facts: &Facts, issuer: &ChainCertificate) -> bool {
+    let plain = |name: &str| name.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
+    let same_key = match (&facts.authority_key_id, &issuer.key_id) {
+        (Some(claimed), Some(own)) => claimed == own,
+        _ => true,
     };
-    let naming = owned
-        .iter()
-        .filter_map(|i| facts.identities.get(*i))
-        .map(|identity| bound_by_naming(identity, facts.has_san))
-        .max()
-        .unwrap_or(Severity::Critical);
-    let mut severity = said.min(naming);
-    if naming < said {
-        verdict.reason_codes.push("severity.naming");
-        verdict
-            .reasons
-            .push(format!("at most {}: the name does not stand where clients look for it", naming.label()));
-    }
-    if facts.not_after.is_some_and(|end| end < now) {
-        severity = Severity::Low;
-        verdict.reason_codes.push("expired");
-        verdict.reasons.push("it had expired when it was seen".to_owned());
-    }
-    verdict.ruling = Ruling::Unexpected;
-    verdict.rule = Some(rule);
-    verdict.severity = Some(severity);
+    same_key && plain(&facts.issuer.distinguished_name) == plain(&issuer.subject.distinguished_name)
 }
 
 /// The severity that an identity can have by where it stands.
@@ -258,6 +504,30 @@ fn bound_by_naming(identity: &Identity, has_san: bool) -> Severity {
     }
 }
 
+/// Whether the tables of an asset cover all that it owns in a certificate.
+#[derive(Clone, Copy)]
+enum Coverage {
+    Whole,
+    /// They may: what the message lacks.
+    Unknown(&'static str),
+    /// They would, if the key were listed.
+    Key,
+    /// Not this identity.
+    Not(usize),
+}
+
+impl Coverage {
+    fn badness(self) -> u8 {
+        match self {
+            Coverage::Whole => 0,
+            Coverage::Unknown(_) => 1,
+            Coverage::Key => 2,
+            Coverage::Not(_) => 3,
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
 enum Answer {
     Yes,
     No,
@@ -265,63 +535,18 @@ enum Answer {
     Unknown(&'static str),
 }
 
-/// Any table may hold; in one table every key must.
-fn expectation(asset: &Asset, facts: &Facts) -> Answer {
-    let mut answer = Answer::No;
-    for table in &asset.expect {
-        match holds(table, facts) {
-            Answer::Yes => return Answer::Yes,
-            Answer::Unknown(what) => answer = Answer::Unknown(what),
-            Answer::No => {}
-        }
+impl Answer {
+    fn of(yes: bool) -> Answer {
+        if yes { Answer::Yes } else { Answer::No }
     }
-    answer
-}
 
-fn holds(table: &Expectation, facts: &Facts) -> Answer {
-    let issuer = &facts.issuer;
-    let mut unknown = None;
-    let mut name = |expected: &[String], seen: &[String], what| {
-        if expected.is_empty() {
-            return true;
-        }
-        if !issuer.given {
-            unknown = Some(what);
-            return true;
-        }
-        seen.iter().any(|value| expected.contains(value))
-    };
-    if !name(&table.issuer_organization, &issuer.organization, "organisation")
-        || !name(&table.issuer_common_name, &issuer.common_name, "common name")
-    {
-        return Answer::No;
-    }
-    if !table.issuer_key_id.is_empty() {
-        match &facts.authority_key_id {
-            Some(id) if table.issuer_key_id.contains(id) => {}
-            Some(_) => return Answer::No,
-            // The DER decides: a certificate without the extension has no expected key.
-            None if facts.evidence == crate::entry::Evidence::Der => return Answer::No,
-            None => unknown = Some("key id"),
+    fn and(self, other: Answer) -> Answer {
+        match (self, other) {
+            (Answer::No, _) | (_, Answer::No) => Answer::No,
+            (Answer::Unknown(what), _) | (_, Answer::Unknown(what)) => Answer::Unknown(what),
+            (Answer::Yes, Answer::Yes) => Answer::Yes,
         }
     }
-    unknown.map_or(Answer::Yes, Answer::Unknown)
-}
-
-fn near_miss<'a>(asset: &'a Asset, facts: &'a Facts) -> Option<(&'a str, &'a str)> {
-    let plain = |text: &str| -> String {
-        text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
-    };
-    let find = |expected: &'a [String], seen: &'a [String]| {
-        expected.iter().find_map(|e| {
-            let s = seen.iter().find(|s| *s != e && plain(s) == plain(e))?;
-            Some((e.as_str(), s.as_str()))
-        })
-    };
-    asset.expect.iter().find_map(|table| {
-        find(&table.issuer_organization, &facts.issuer.organization)
-            .or_else(|| find(&table.issuer_common_name, &facts.issuer.common_name))
-    })
 }
 
 fn issuer_text(facts: &Facts) -> String {
@@ -348,10 +573,22 @@ fn expected_text(asset: &Asset) -> String {
                     parts.push(values.join(" or "));
                 }
             }
+            if !table.ca_owner.is_empty() {
+                parts.push(format!("a CA of {}", table.ca_owner.join(" or ")));
+            }
             if !table.issuer_key_id.is_empty() {
                 parts.push(format!("issuer key {}", table.issuer_key_id.join(" or ")));
             }
-            parts.join(" with ")
+            if !table.issuer_spki_sha256.is_empty() {
+                let keys: Vec<String> =
+                    table.issuer_spki_sha256.iter().map(|key| issuance::hex(key)).collect();
+                parts.push(format!("issuer key of SHA-256 {}", keys.join(" or ")));
+            }
+            if table.subject_keys.is_some() {
+                parts.push("a listed key".to_owned());
+            }
+            let said = parts.join(" with ");
+            if table.scope.is_all() { said } else { format!("{said} for {}", table.scope.text()) }
         })
         .collect();
     tables.join(", or ")

@@ -10,14 +10,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ccadb::{Authorities, Issuing};
+use crate::ccadb::{Authorities, Claim, Issuing};
 use crate::entry::leaf::{Fetched, Leaf};
 use crate::entry::message::{self, Message, MessageError};
-use crate::entry::{Anomaly, Decoder, Entry, Facts, Malformed, Value, issuance};
-use crate::judge::{Verdict, judge};
+use crate::entry::{Anomaly, Decoder, Entry, Facts, Identities, Malformed, Timestamp, Value, issuance, raw};
+use crate::judge::{Verdict, claim, judge, suspect};
 use crate::record::Arrival;
 use crate::record::MAX_ORIGINAL_BYTES;
-use crate::watch::{Hit, Matcher, Policy};
+use crate::watch::{Hit, Matcher, Policy, STEPS};
 
 /// What a message is read from.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +65,9 @@ pub struct Scratch {
      list has {0}: use the server's lite or full stream"
 )]
 pub struct Unfit(pub &'static str);
+
+/// Hits in the raw bytes of one entry: each asset needs one.
+const MAX_SUSPECTS: usize = 10_000;
 
 /// One message in so many has its stages timed.
 const TIMED: u64 = 1024;
@@ -318,22 +321,27 @@ impl Sieve {
             out.tally.lags.push(arrival.received.millis_since(time) as f64 / 1000.0);
         }
         hits.clear();
-        self.matches(&entry, found, hits);
+        self.matches(entry.identities, found, hits);
         watch.lap(1, &mut out.tally);
         if hits.is_empty() && entry.malformed.is_none() {
             receive(&entry, out);
             return Ok(Outcome::Unmatched);
         }
-        let facts = entry.facts(bytes);
-        // A chain is decoded only here.
+        let mut facts = entry.facts(bytes);
+        let issuing = self.authorities.issuing(&facts);
+        let odd = facts.odd_names();
+        facts.anomalies.merge(odd);
+        if claim(&facts, &issuing) == Claim::Disagrees {
+            facts.anomalies.add(Anomaly::IssuerClaimMismatch);
+        }
+        // A chain is decoded only here, and names are looked at closely.
         for anomaly in facts.anomalies.without(entry.anomalies).iter() {
             out.tally.anomalies[anomaly as usize] += 1;
         }
-        let issuing = (!hits.is_empty()).then(|| Box::new(self.authorities.issuing(&facts)));
-        let verdicts = match &issuing {
-            Some(issuing) => judge(&self.matcher, &facts, issuing, hits, arrival.received),
-            None => Vec::new(),
-        };
+        let mut verdicts = judge(&self.matcher, &facts, &issuing, hits, arrival.received);
+        if entry.malformed.is_some() {
+            self.suspect(source, &mut facts, &issuing, &mut verdicts, found, arrival.received);
+        }
         watch.lap(2, &mut out.tally);
         let malformed = entry.malformed.clone().map(|malformed| {
             count_reason(malformed.reason, &mut out.tally);
@@ -345,7 +353,7 @@ impl Sieve {
         out.findings.push(Finding {
             facts: Some(Box::new(facts)),
             verdicts,
-            issuing,
+            issuing: Some(Box::new(issuing)),
             malformed,
             matcher: self.matcher.clone(),
             arrival: arrival.clone(),
@@ -353,18 +361,61 @@ impl Sieve {
         Ok(outcome)
     }
 
-    fn matches(&self, entry: &Entry<'_>, found: &mut Vec<Hit>, hits: &mut Vec<(usize, Hit)>) {
-        for (i, identity) in entry.identities.iter().enumerate() {
+    fn matches(&self, identities: &Identities, found: &mut Vec<Hit>, hits: &mut Vec<(usize, Hit)>) {
+        let mut steps = STEPS;
+        for (i, identity) in identities.iter().enumerate() {
             found.clear();
             match identity.value {
                 Value::Name { ascii, unicode } => {
-                    let text = |span| entry.identities.text(span);
+                    let text = |span| identities.text(span);
                     self.matcher.name(text(ascii), unicode.map(text), found);
+                    if !found.iter().any(|hit| hit.kind.is_owned()) {
+                        self.matcher.beyond(text(ascii), &mut steps, found);
+                    }
                 }
                 Value::Address(address) => self.matcher.address(address, found),
             }
             hits.extend(found.iter().map(|hit| (i, *hit)));
         }
+    }
+
+    /// What is owned and stands in the raw bytes of an entry that could not be decoded, for assets that
+    /// nothing decoded names. A message itself is searched only where it has no DER.
+    fn suspect(
+        &self,
+        source: Source<'_>,
+        facts: &mut Facts,
+        issuing: &Issuing,
+        verdicts: &mut Vec<Verdict>,
+        found: &mut Vec<Hit>,
+        now: Timestamp,
+    ) {
+        let der = facts.der.take();
+        let searched = match source {
+            Source::Message(message) => der.as_deref().unwrap_or(message),
+            Source::Leaf(_) => source.bytes(),
+        };
+        let mut hits = Vec::new();
+        raw::search(searched, &mut Identities::default(), |identities| {
+            if hits.len() >= MAX_SUSPECTS {
+                return;
+            }
+            let mut first = None;
+            for (i, identity) in identities.iter().enumerate() {
+                found.clear();
+                match identity.value {
+                    Value::Name { ascii, .. } => self.matcher.name(identities.text(ascii), None, found),
+                    Value::Address(address) => self.matcher.address(address, found),
+                }
+                found.retain(|hit| hit.kind.is_owned() && !verdicts.iter().any(|v| v.asset == hit.asset));
+                if !found.is_empty() {
+                    let first = *first.get_or_insert_with(|| facts.suspect(identities));
+                    hits.extend(found.iter().map(|hit| (first + i, *hit)));
+                }
+            }
+        });
+        facts.der = der;
+        verdicts.extend(suspect(&self.matcher, facts, issuing, &mut hits, now));
     }
 
     fn undecodable(&self, malformed: Malformed, bytes: &[u8], arrival: &Arrival, out: &mut Batch) {

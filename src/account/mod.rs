@@ -7,6 +7,8 @@
 //! An index enters the ledger only together with its records: a batch is admitted whole, or its findings
 //! are shed and their indexes with them.
 
+pub mod caps;
+pub mod issuers;
 pub mod ledger;
 pub mod outbox;
 pub mod raised;
@@ -17,12 +19,15 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::entry::{Anomaly, Timestamp};
-use crate::judge::Ruling;
+use crate::judge::{Rule, Ruling};
 use crate::record::value::HealthDetail;
 use crate::record::{Case, Composer, Health, HealthKind, Outcome, Record, Rejection, Report, Topic, id};
 use crate::sieve::{Batch, Finding, MALFORMED_REASONS, Run};
 use crate::watch::Severity;
+use crate::watch::list::WHOLE_LIST;
 
+use caps::{Caps, Held};
+use issuers::Issuers;
 use ledger::Ledger;
 use outbox::Outbox;
 use raised::{Answer, Raised};
@@ -39,6 +44,8 @@ pub struct Account {
     composer: Composer,
     ledger: Ledger,
     raised: Raised,
+    caps: Caps,
+    issuers: Issuers,
     outbox: Outbox,
     sequence: u64,
     counts: Counts,
@@ -57,6 +64,8 @@ pub struct Commit {
     pub receipts: Vec<Run>,
     /// Alerts that were raised, and until when they are kept.
     pub raised: Vec<(Uuid, Timestamp)>,
+    /// Issuers that were seen for an asset for the first time.
+    pub issuers: Vec<(String, String)>,
     /// Records that were numbered.
     pub numbered: Vec<u64>,
     /// Records that have their final report.
@@ -99,6 +108,8 @@ pub struct Counts {
     pub matches: [u64; Ruling::ALL.len()],
     /// By asset and severity.
     pub alerts: HashMap<String, [u64; Severity::ALL.len()]>,
+    /// By asset: alerts that were held back.
+    pub capped: HashMap<String, u64>,
     /// By severity: when the last alert was raised.
     pub last_alert: [Option<Timestamp>; Severity::ALL.len()],
     /// By topic.
@@ -136,6 +147,8 @@ impl Account {
             composer,
             ledger: Ledger::default(),
             raised: Raised::default(),
+            caps: Caps::default(),
+            issuers: Issuers::default(),
             outbox: Outbox::new(outbox_limit),
             sequence: 0,
             counts: Counts::default(),
@@ -212,29 +225,66 @@ impl Account {
             facts.anomalies.add(Anomaly::SerialReuse);
             self.counts.anomalies[Anomaly::SerialReuse as usize] += 1;
         }
-        for verdict in &finding.verdicts {
-            let Some(asset) = matcher.list().assets.get(verdict.asset as usize) else { continue };
-            let issuing = finding.issuing.as_deref();
-            let case = Case { facts, verdict, issuing, matcher: &matcher, arrival: &finding.arrival };
+        for mut verdict in std::mem::take(&mut finding.verdicts) {
+            let facts = &**facts;
+            let asset = matcher.asset(verdict.asset);
             self.counts.matches[verdict.ruling as usize] += 1;
-            let alert = verdict.rule.map(|rule| {
-                let matched: Vec<usize> = verdict.matches.iter().map(|m| m.identity).collect();
-                self.raised.raise(facts, &asset.id, rule.label(), &matched, now)
-            });
-            if let Some(Answer::Raise(id)) = alert {
-                let severity = verdict.severity.unwrap_or(Severity::Low) as usize;
-                self.counts.alerts.entry(asset.id.clone()).or_default()[severity] += 1;
-                self.counts.last_alert[severity] = Some(now);
-                self.changes.raised.extend(self.raised.until(&id).map(|until| (id, until)));
-                if let Some(record) = self.composer.alert(id, &case, now) {
-                    self.number(record, facts.log_time);
+            let first = (asset.id != WHOLE_LIST).then(|| self.issuers.is_first(&asset.id, facts)).flatten();
+            if let Some(issuer) = first.as_ref().filter(|issuer| issuer.new) {
+                self.changes.issuers.push((asset.id.clone(), issuer.name.clone()));
+                if verdict.ruling == Ruling::Unexpected {
+                    verdict.reason(
+                        "issuer.first_for_asset",
+                        format!("no certificate of its issuer for {} was seen before", asset.id),
+                    );
                 }
             }
-            let alert_id = alert.map(|(Answer::Raise(id) | Answer::Known(id))| id);
+            let case = Case {
+                facts,
+                verdict: &verdict,
+                matcher: &matcher,
+                issuing: finding.issuing.as_deref(),
+                first_for_asset: first.map(|issuer| issuer.new),
+                arrival: &finding.arrival,
+            };
+            let alert = verdict.rule.and_then(|rule| self.raise(rule, &case, now));
             let id = id::matched(facts, &asset.id);
-            let record = self.composer.matched(id, alert_id, &case, now);
+            let record = self.composer.matched(id, alert, &case, now);
             self.number(record, facts.log_time);
         }
+    }
+
+    /// Raises the alert of a verdict, unless it was raised before or is held back. Returns its id when it
+    /// is raised, now or before.
+    fn raise(&mut self, rule: Rule, case: &Case<'_>, now: Timestamp) -> Option<Uuid> {
+        let Case { facts, verdict, matcher, .. } = *case;
+        let asset = matcher.asset(verdict.asset);
+        let answer = match rule {
+            Rule::Suspected if facts.malformed => {
+                self.raised.look_by_id(id::suspected(&facts.address(), &asset.id))
+            }
+            _ => {
+                let matched: Vec<usize> = verdict.matches.iter().map(|m| m.identity).collect();
+                self.raised.look(facts, &asset.id, rule.label(), &matched)
+            }
+        };
+        let id = match answer {
+            Answer::Known(id) => return Some(id),
+            Answer::New(id) => id,
+        };
+        let severity = verdict.severity.unwrap_or(Severity::Low);
+        if severity <= Severity::Medium && !self.caps.admit(&asset.id, asset.alert_cap, now) {
+            *self.counts.capped.entry(asset.id.clone()).or_default() += 1;
+            return None;
+        }
+        self.counts.alerts.entry(asset.id.clone()).or_default()[severity as usize] += 1;
+        self.counts.last_alert[severity as usize] = Some(now);
+        let until = self.raised.enter(id, facts, now);
+        self.changes.raised.push((id, until));
+        if let Some(record) = self.composer.alert(id, case, now) {
+            self.number(record, facts.log_time);
+        }
+        Some(id)
     }
 
     fn number(&mut self, mut record: Record, log_time: Option<Timestamp>) {
@@ -247,7 +297,8 @@ impl Account {
 
     /// Says something on the health topic; of one kind and log at most once a minute.
     pub fn say(&mut self, health: Health, now: Timestamp) {
-        let about = health.detail.log.clone().or(health.detail.feed.clone()).unwrap_or_default();
+        let HealthDetail { log, feed, asset, .. } = &health.detail;
+        let about = log.clone().or(feed.clone()).or(asset.clone()).unwrap_or_default();
         let key = (health.kind, about);
         let recent = self.said.get(&key).is_some_and(|at| now.millis_since(*at) < HEALTH_INTERVAL_MS);
         if recent || self.outbox.is_full() {
@@ -304,8 +355,26 @@ impl Account {
         }
     }
 
+    /// Tells what is held back before the hour is over: this is the end.
+    pub fn finish(&mut self, now: Timestamp) {
+        let held = self.caps.finish();
+        self.tell(held, now);
+    }
+
+    fn tell(&mut self, held: Vec<Held>, now: Timestamp) {
+        for Held { asset, count } in held {
+            let message = format!(
+                "{count} alerts of low or medium severity for {asset} were held back: it has more than its alert_cap an hour"
+            );
+            let detail = HealthDetail { asset: Some(asset), count: Some(count), ..HealthDetail::default() };
+            self.say(Health { kind: HealthKind::AlertsCapped, message, detail }, now);
+        }
+    }
+
     /// What changed since the last call.
     pub fn commit(&mut self, now: Timestamp) -> Commit {
+        let held = self.caps.over(now);
+        self.tell(held, now);
         if now.millis_since(self.expired) >= EXPIRE_INTERVAL_MS {
             self.expired = now;
             self.raised.expire(now);

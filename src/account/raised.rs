@@ -40,46 +40,42 @@ struct Issuance {
 /// Whether an alert is to be raised.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Answer {
-    /// For the first time, under this id.
-    Raise(Uuid),
+    /// It is new, and has this id; [`Raised::enter`] makes it known.
+    New(Uuid),
     /// It was raised before, under this id.
     Known(Uuid),
 }
 
 impl Raised {
-    /// Looks an alert up, and enters it when it is new. `asset`, `rule` and `matched` are what its id is
-    /// made of beside the certificate.
-    pub fn raise(
-        &mut self,
-        facts: &Facts,
-        asset: &str,
-        rule: &str,
-        matched: &[usize],
-        now: Timestamp,
-    ) -> Answer {
+    /// Looks an alert up. `asset`, `rule` and `matched` are what its id is made of beside the
+    /// certificate.
+    pub fn look(&mut self, facts: &Facts, asset: &str, rule: &str, matched: &[usize]) -> Answer {
         let id = id::alert(facts, asset, rule, matched, None);
-        let id = match self.alerts.get_mut(&id) {
-            None => id,
-            Some(before) => match (before.key, facts.spki_sha256) {
-                // Both seen as DER, with different keys: two certificates, whatever they claim.
-                (Some(before), Some(key)) if before != key => {
-                    let other = id::alert(facts, asset, rule, matched, Some(&issuance::hex(&key)));
-                    if self.alerts.contains_key(&other) {
-                        return Answer::Known(other);
-                    }
-                    other
-                }
-                (None, key) => {
-                    // Raised on text; from here on its key is known.
-                    before.key = key;
-                    return Answer::Known(id);
-                }
-                _ => return Answer::Known(id),
-            },
-        };
+        let Some(before) = self.alerts.get_mut(&id) else { return Answer::New(id) };
+        match (before.key, facts.spki_sha256) {
+            // Both seen as DER, with different keys: two certificates, whatever they claim.
+            (Some(before), Some(key)) if before != key => {
+                self.look_by_id(id::alert(facts, asset, rule, matched, Some(&issuance::hex(&key))))
+            }
+            (None, key) => {
+                // Raised on text; from here on its key is known.
+                before.key = key;
+                Answer::Known(id)
+            }
+            _ => Answer::Known(id),
+        }
+    }
+
+    /// Looks up an alert whose id says all: that of an entry which could not be decoded.
+    pub fn look_by_id(&self, id: Uuid) -> Answer {
+        if self.alerts.contains_key(&id) { Answer::Known(id) } else { Answer::New(id) }
+    }
+
+    /// Enters an alert that is raised. Returns until when it is kept.
+    pub fn enter(&mut self, id: Uuid, facts: &Facts, now: Timestamp) -> Timestamp {
         let until = until(facts, now);
         self.alerts.insert(id, Alert { until, key: facts.spki_sha256 });
-        Answer::Raise(id)
+        until
     }
 
     /// True when the issuance key of this certificate was seen in an alert on other content: other
@@ -114,11 +110,6 @@ impl Raised {
 
     pub fn is_empty(&self) -> bool {
         self.alerts.is_empty()
-    }
-
-    /// Until when an alert is kept.
-    pub fn until(&self, id: &Uuid) -> Option<Timestamp> {
-        self.alerts.get(id).map(|alert| alert.until)
     }
 }
 

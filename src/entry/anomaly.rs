@@ -38,10 +38,16 @@ pub enum Anomaly {
     ChainInvalid,
     /// A certificate with another's issuance key and other content.
     SerialReuse,
+    /// A name of one label.
+    SingleLabelName,
+    /// A name under no top-level domain that exists.
+    UnknownTld,
+    /// The issuer's own certificate says otherwise than the certificate claims.
+    IssuerClaimMismatch,
 }
 
 impl Anomaly {
-    pub const ALL: [Anomaly; 17] = [
+    pub const ALL: [Anomaly; 20] = [
         Anomaly::IpInDns,
         Anomaly::IpInCommonName,
         Anomaly::IpLength,
@@ -59,6 +65,9 @@ impl Anomaly {
         Anomaly::PrecertMismatch,
         Anomaly::ChainInvalid,
         Anomaly::SerialReuse,
+        Anomaly::SingleLabelName,
+        Anomaly::UnknownTld,
+        Anomaly::IssuerClaimMismatch,
     ];
 
     pub fn label(self) -> &'static str {
@@ -80,6 +89,9 @@ impl Anomaly {
             Anomaly::PrecertMismatch => "precert_mismatch",
             Anomaly::ChainInvalid => "chain_invalid",
             Anomaly::SerialReuse => "serial_reuse",
+            Anomaly::SingleLabelName => "single_label_name",
+            Anomaly::UnknownTld => "unknown_tld",
+            Anomaly::IssuerClaimMismatch => "issuer_claim_mismatch",
         }
     }
 }

@@ -68,7 +68,7 @@ pub struct Broken {
 }
 
 /// 2.5.4.3
-const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
+pub(super) const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 /// 2.5.29.17
 const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
 /// 2.5.29.35

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use super::certificate::Walk;
 use super::chain::{self, ChainCertificate};
 use super::der::{OID, Reader, SET};
-use super::identity::{Identities, Provenance};
+use super::identity::{Identities, Provenance, Value};
 use super::issuance;
 use super::message::{self, CertificateUpdate};
-use super::{Anomalies, Entry, EntryKind, Evidence, Origin, Timestamp};
+use super::{Anomalies, Anomaly, Entry, EntryKind, Evidence, Origin, Timestamp};
 
 /// One entry, owned.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,6 +28,8 @@ pub struct Facts {
     /// When the server saw the entry.
     pub seen: Option<Timestamp>,
     pub kind: EntryKind,
+    /// It could not be decoded whole.
+    pub malformed: bool,
     /// Of a domains-only stream: there is no certificate to speak of.
     pub names_only: bool,
     pub evidence: Evidence,
@@ -137,6 +139,7 @@ impl Entry<'_> {
             log_time: self.log_time,
             seen: update.and_then(|u| u.seen.time()),
             kind: self.kind,
+            malformed: self.malformed.is_some(),
             names_only,
             evidence: self.evidence,
             issuance_key,
@@ -163,6 +166,33 @@ impl Entry<'_> {
 }
 
 impl Facts {
+    /// Adds identities that stand in the raw bytes. Returns the index of the first.
+    pub fn suspect(&mut self, identities: &Identities) -> usize {
+        self.identities.take(identities)
+    }
+
+    /// The certificate of the issuer, where the chain is at hand. A Precertificate Signing Certificate
+    /// stands between it and a precertificate, RFC 6962, 3.1.
+    pub fn issuer_certificate(&self) -> Option<&ChainCertificate> {
+        self.chain.iter().find(|certificate| !certificate.signs_precertificates)
+    }
+
+    /// What is odd about the names of an entry that matches: a name of one label, which nobody can own
+    /// publicly, and one under no top-level domain that the public suffix list knows.
+    pub fn odd_names(&self) -> Anomalies {
+        let mut odd = Anomalies::default();
+        for identity in self.identities.iter() {
+            let Value::Name { ascii, .. } = identity.value else { continue };
+            let name = self.identities.text(ascii);
+            if !name.contains('.') {
+                odd.add(Anomaly::SingleLabelName);
+            } else if !psl::suffix(name.as_bytes()).is_some_and(|suffix| suffix.is_known()) {
+                odd.add(Anomaly::UnknownTld);
+            }
+        }
+        odd
+    }
+
     /// Bytes that it holds in a queue, by its large parts.
     pub fn size(&self) -> usize {
         // The fixed part, and what the short texts take.

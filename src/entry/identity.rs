@@ -30,6 +30,8 @@ pub enum Provenance {
     CommonName,
     /// `all_domains`, or the name list of a domains-only stream.
     TextDomains,
+    /// Behind its tag in bytes that could not be decoded.
+    Raw,
 }
 
 impl Provenance {
@@ -40,6 +42,7 @@ impl Provenance {
             Provenance::TextSan => "text.san",
             Provenance::CommonName => "cn",
             Provenance::TextDomains => "text.domains",
+            Provenance::Raw => "raw",
         }
     }
 }
@@ -130,6 +133,25 @@ impl Identities {
             Value::Name { ascii, .. } => self.text(ascii).to_owned(),
             Value::Address(address) => address.to_string(),
         }
+    }
+
+    /// Takes over identities of others, as they are. Returns the index of the first.
+    pub(super) fn take(&mut self, others: &Identities) -> usize {
+        let first = self.list.len();
+        let base = self.arena.len() as u32;
+        self.arena.push_str(&others.arena);
+        let moved = |span: Span| Span { start: span.start + base, end: span.end + base };
+        self.list.extend(others.list.iter().map(|identity| Identity {
+            raw: moved(identity.raw),
+            value: match identity.value {
+                Value::Name { ascii, unicode } => {
+                    Value::Name { ascii: moved(ascii), unicode: unicode.map(moved) }
+                }
+                address => address,
+            },
+            ..*identity
+        }));
+        first
     }
 
     /// Keeps `text` in the arena.

@@ -19,6 +19,7 @@ pub mod leaf;
 pub mod message;
 pub mod name;
 mod precertificate;
+pub mod raw;
 pub mod time;
 
 use std::sync::Arc;

@@ -18,7 +18,7 @@ use super::{Record, Topic, id};
 use crate::ccadb::{Issuing, Method, Program, Programs, Trust};
 use crate::entry::issuance::sha256_hex;
 use crate::entry::{DistinguishedName, Facts, Identity, Malformed, Timestamp, Value};
-use crate::judge::{self, Ruling, Verdict};
+use crate::judge::{self, Ruling, Verdict, claim, strength};
 use crate::sieve::Original;
 use crate::watch::{Matcher, Severity};
 
@@ -71,6 +71,8 @@ pub struct Case<'a> {
     pub issuing: Option<&'a Issuing>,
     /// The list that judged.
     pub matcher: &'a Matcher,
+    /// Whether no certificate of its issuer was seen for the asset before, where that can be said.
+    pub first_for_asset: Option<bool>,
     pub arrival: &'a Arrival,
 }
 
@@ -85,6 +87,7 @@ pub enum HealthKind {
     WatchlistLoaded,
     WatchlistRefused,
     RecordRejected,
+    AlertsCapped,
     InternalError,
 }
 
@@ -99,13 +102,16 @@ impl HealthKind {
             HealthKind::WatchlistLoaded => "watchlist-loaded",
             HealthKind::WatchlistRefused => "watchlist-refused",
             HealthKind::RecordRejected => "record-rejected",
+            HealthKind::AlertsCapped => "alerts-capped",
             HealthKind::InternalError => "internal-error",
         }
     }
 
     fn severity(self) -> Severity {
         match self {
-            HealthKind::FeedDown | HealthKind::WatchlistRefused => Severity::Medium,
+            HealthKind::FeedDown | HealthKind::WatchlistRefused | HealthKind::AlertsCapped => {
+                Severity::Medium
+            }
             HealthKind::RecordRejected | HealthKind::InternalError => Severity::High,
             _ => Severity::Low,
         }
@@ -153,9 +159,9 @@ impl Composer {
         case: &Case<'_>,
         now: Timestamp,
     ) -> Record {
-        let Case { facts, verdict, issuing, matcher, arrival } = *case;
+        let Case { facts, verdict, issuing, matcher, arrival, .. } = *case;
         let list = matcher.list();
-        let asset = &list.assets[verdict.asset as usize];
+        let asset = matcher.asset(verdict.asset);
         let severity = verdict.severity.unwrap_or(Severity::Low);
         let is_alert = topic == Topic::Alert;
         let mut truncated = Vec::new();
@@ -231,7 +237,8 @@ impl Composer {
                 ct: ct(facts, arrival),
                 issuer: value::Issuer {
                     key_id: facts.authority_key_id.as_deref().map(|id| cut(id, MAX_TEXT_BYTES)),
-                    strength: "claimed",
+                    strength: issuing.map_or("claimed", |issuing| strength(claim(facts, issuing))),
+                    first_for_asset: case.first_for_asset,
                     ca_owner: issuing.and_then(Issuing::ca_owner).map(|owner| cut(owner, MAX_TEXT_BYTES)),
                     report_to: issuing
                         .and_then(|issuing| issuing.report_to.as_deref())
@@ -328,9 +335,11 @@ impl Composer {
         let detail = HealthDetail {
             log: health.detail.log.as_deref().map(|l| cut(l, MAX_TEXT_BYTES)),
             feed: health.detail.feed.as_deref().map(|f| cut(f, MAX_TEXT_BYTES)),
+            asset: health.detail.asset.clone(),
             ..health.detail
         };
-        let log = detail.log.as_deref().or(detail.feed.as_deref()).unwrap_or("-").to_owned();
+        let about = detail.log.as_deref().or(detail.feed.as_deref()).or(detail.asset.as_deref());
+        let log = about.unwrap_or("-").to_owned();
         let what = match (detail.first, detail.last) {
             (Some(first), Some(last)) => format!("{first}-{last}"),
             _ => now.to_string(),

@@ -41,6 +41,14 @@ pub fn malformed(entry: &[String]) -> Uuid {
     of(&parts)
 }
 
+/// Of the `suspected` alert on what could not be decoded; `entry` as [`Facts::address`] gives it.
+pub fn suspected(entry: &[String], asset: &str) -> Uuid {
+    let mut parts = vec!["alert"];
+    parts.extend(entry.iter().map(String::as_str));
+    parts.push(asset);
+    of(&parts)
+}
+
 /// Of a health record; `what` is the range or the time.
 pub fn health(instance: &str, kind: &str, log: &str, what: &str) -> Uuid {
     of(&["health", instance, kind, log, what])

@@ -208,6 +208,9 @@ pub struct Issuer {
     pub key_id: Option<String>,
     /// claimed or verified.
     pub strength: &'static str,
+    /// No certificate of this issuer for the asset was seen before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_for_asset: Option<bool>,
     /// CCADB's owner of the issuer's key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_owner: Option<String>,
@@ -262,6 +265,8 @@ pub struct HealthDetail {
     pub log: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub feed: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asset: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]

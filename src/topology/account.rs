@@ -79,6 +79,7 @@ impl Desk {
                     for event in std::iter::once(first).chain(more).take(TURN) {
                         if let Event::Finish { within } = event {
                             if finish.is_none() {
+                                self.account.finish(clock::now());
                                 self.say(HealthKind::Stopped, "certsieve stops".to_owned());
                             }
                             finish = Some(within.map(|within| Instant::now() + within));

@@ -61,7 +61,10 @@ pub struct Domains {
     slots: Box<[u32]>,
     /// The bits of a slot that hold the index.
     index_mask: u32,
+    /// Registrable domains below which names are watched.
     roots: Roots,
+    /// Public suffixes under which names are watched, and what those lie under.
+    crowns: Roots,
 }
 
 impl Domains {
@@ -74,9 +77,11 @@ impl Domains {
             slots: Box::new([]),
             index_mask: 0,
             roots: Roots::default(),
+            crowns: Roots::default(),
         };
         domains.fill_slots();
-        domains.roots = Roots::new(domains.entries.iter().map(|entry| domains.name_of(entry)));
+        domains.roots = Roots::new(domains.names(), registrable_domains);
+        domains.crowns = Roots::new(domains.names(), public_suffixes);
         domains
     }
 
@@ -123,10 +128,8 @@ impl Domains {
         if !self.roots.hold_one_of(tail) || psl::domain_str(tail).is_none() {
             return;
         }
-        let from = self.entries.partition_point(|entry| {
-            backwards(self.name_of(entry).as_bytes(), dotted.as_bytes()) == Ordering::Less
-        });
-        for (index, entry) in self.entries.iter().enumerate().skip(from) {
+        for index in self.under(dotted) {
+            let entry = &self.entries[index];
             let watched = self.name_of(entry);
             let Some(rest) = watched.strip_suffix(dotted) else { return };
             let Some(all) = denotes(head, rest) else { continue };
@@ -137,6 +140,36 @@ impl Domains {
         }
     }
 
+    /// The index of an entry of a wanted asset that a name with wildcard labels could denote or lie
+    /// under, whose registrable domain is not among the literal labels: `*.com` where `example.com` is
+    /// watched. Only for names that [`wildcard`](Domains::wildcard) finds nothing for.
+    ///
+    /// `steps` bounds the search over all names of a message: most names cost one probe, but one such as
+    /// `zq*.com` is compared with every watched name of its kind. Where they are used up, an entry counts
+    /// as denoted: rather an alert too many for a name that nobody may issue than silence.
+    pub fn beyond(&self, name: &str, wanted: impl Fn(u32) -> bool, steps: &mut usize) -> Option<usize> {
+        let (head, dotted) = literal_tail(name);
+        let tail = dotted.strip_prefix('.').unwrap_or_default();
+        if !tail.is_empty() && !self.crowns.hold(hash(tail)) {
+            return None;
+        }
+        for index in self.under(dotted) {
+            let entry = &self.entries[index];
+            let rest = self.name_of(entry).strip_suffix(dotted)?;
+            if *steps == 0 {
+                return Some(index);
+            }
+            *steps -= 1;
+            if let Some(all) = denotes(head, rest)
+                && (all || !entry.exact)
+                && wanted(entry.asset)
+            {
+                return Some(index);
+            }
+        }
+        None
+    }
+
     /// Whether a name lies under an entry of an asset whatever its wildcard labels stand for, or is
     /// one.
     pub fn holds(&self, name: &str, asset: u32) -> bool {
@@ -144,6 +177,18 @@ impl Domains {
         let mut held = false;
         self.literal(tail, |index| held |= self.entries[index].asset == asset);
         held
+    }
+
+    /// The entries from the first on whose name ends so; those that do are neighbours.
+    fn under(&self, dotted: &str) -> std::ops::Range<usize> {
+        let from = self.entries.partition_point(|entry| {
+            backwards(self.name_of(entry).as_bytes(), dotted.as_bytes()) == Ordering::Less
+        });
+        from..self.entries.len()
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|entry| self.name_of(entry))
     }
 
     fn name_of(&self, entry: &Entry) -> &str {
@@ -197,30 +242,48 @@ impl Domains {
     }
 }
 
-/// The registrable domains below which names are watched, as hashes only: a stranger's name seldom
-/// passes, and what passes is looked up.
+/// A set of names, as hashes only: a stranger's name seldom passes, and what passes is looked up.
 #[derive(Debug, Default)]
 struct Roots {
     /// 0, or the upper half of a hash. Its length is 0 or a power of two.
     slots: Box<[u32]>,
 }
 
+/// Hands over the registrable domain of a watched name below it.
+fn registrable_domains(name: &str, take: &mut dyn FnMut(&str)) {
+    // Two labels have nothing below their registrable domain.
+    if name.bytes().filter(|byte| *byte == b'.').count() >= 2
+        && let Some(root) = psl::domain_str(name)
+        && root.len() < name.len()
+    {
+        take(root);
+    }
+}
+
+/// Hands over a watched name's public suffix and what that lies under: `co.uk` and `uk`.
+fn public_suffixes(name: &str, take: &mut dyn FnMut(&str)) {
+    let mut rest = psl::suffix_str(name);
+    while let Some(suffix) = rest {
+        take(suffix);
+        rest = suffix.split_once('.').map(|(_, parent)| parent);
+    }
+}
+
 impl Roots {
-    /// Of names in which those of one domain are neighbours.
-    fn new<'a>(names: impl Iterator<Item = &'a str>) -> Roots {
+    /// Of what `of` makes of names in which those of one domain are neighbours.
+    fn new<'a>(names: impl Iterator<Item = &'a str>, of: impl Fn(&'a str, &mut dyn FnMut(&str))) -> Roots {
         let mut hashes: Vec<u64> = Vec::new();
         for name in names {
-            // Two labels have nothing below their registrable domain.
-            if name.bytes().filter(|byte| *byte == b'.').count() < 2 {
-                continue;
-            }
-            if let Some(root) = psl::domain_str(name)
-                && root.len() < name.len()
-                && hashes.last() != Some(&hash(root))
-            {
-                hashes.push(hash(root));
-            }
+            // A name's own come in a row; the last few say whether they are there.
+            of(name, &mut |root| {
+                let hash = hash(root);
+                if !hashes.iter().rev().take(4).any(|known| *known == hash) {
+                    hashes.push(hash);
+                }
+            });
         }
+        hashes.sort_unstable();
+        hashes.dedup();
         if hashes.is_empty() {
             return Roots::default();
         }
@@ -239,13 +302,14 @@ impl Roots {
     /// Whether a name is or lies under one of them; now and then also when it does not.
     fn hold_one_of(&self, name: &str) -> bool {
         let mut held = false;
-        if !self.slots.is_empty() {
-            suffixes(name, |suffix| held |= self.hold(hash(suffix)));
-        }
+        suffixes(name, |suffix| held |= self.hold(hash(suffix)));
         held
     }
 
     fn hold(&self, hash: u64) -> bool {
+        if self.slots.is_empty() {
+            return false;
+        }
         let mask = self.slots.len() - 1;
         let mut slot = hash as usize & mask;
         while self.slots[slot] != 0 {
@@ -286,7 +350,7 @@ pub fn is_wild(name: &str) -> bool {
 
 /// Splits a name behind its last wildcard label. The tail begins with a dot, unless it is empty or
 /// the whole name.
-fn literal_tail(name: &str) -> (&str, &str) {
+pub(super) fn literal_tail(name: &str) -> (&str, &str) {
     let Some(wild) = memchr::memrchr2(b'*', b'?', name.as_bytes()) else { return ("", name) };
     name.split_at(name[wild..].find('.').map_or(name.len(), |dot| wild + dot))
 }

@@ -15,6 +15,7 @@ use crate::document::{self, Keys};
 use crate::problem::{Problem, Problems, Report};
 
 use super::domains::NameList;
+use super::expect::{self, EXPECT_KEYS, Expectation, KeyHash};
 use super::keywords::{self, KeywordList};
 use super::name;
 use super::networks::{self, NetworkList};
@@ -30,14 +31,15 @@ const MAX_LABEL_KEY: usize = 64;
 /// Labels and reference stand in every record, and a record has at most 64 KiB.
 const MAX_LABEL_VALUE: usize = 256;
 const MAX_REFERENCE: usize = 2_048;
-/// Of one expected value, and of the values of one key.
-const MAX_EXPECTED: usize = 1_024;
+/// Alerts of low and medium severity an hour, of one asset.
+const ALERT_CAP: u32 = 100;
+const MAX_ALERT_CAP: u32 = 1_000_000;
 
-const ASSET: &str = "[[asset]]";
+/// The asset that stands for the list as a whole.
+pub const WHOLE_LIST: &str = "-";
+
+pub(super) const ASSET: &str = "[[asset]]";
 const EXPECT: &str = "[[asset.expect]]";
-const LATER_IN_ASSET: &[&str] = &["require", "alert_cap"];
-const LATER_IN_EXPECT: &[&str] =
-    &["subject_keys_file", "subject_spki_sha256", "issuer_spki_sha256", "ca_owner", "for"];
 
 /// What is watched, and what may be issued for it.
 #[derive(Clone, Debug)]
@@ -50,6 +52,9 @@ pub struct WatchList {
     pub ruleset: String,
     /// Everything that was read, as paths: who polls for changes looks at these.
     pub sources: Vec<String>,
+    /// Stands for the list as a whole, as `-`: a name that could denote what any asset watches is one
+    /// finding, not one for each.
+    pub whole: Asset,
     pub(super) entries: Entries,
 }
 
@@ -77,18 +82,27 @@ pub struct Asset {
     pub reference: Option<String>,
     /// Any of them may hold.
     pub expect: Vec<Expectation>,
+    /// So many alerts of low and medium severity an hour; further ones are held back.
+    pub alert_cap: u32,
     /// The file it stands in.
     pub file: String,
 }
 
-/// One `[[asset.expect]]`: every key that is not empty must hold, by any of its values.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Expectation {
-    /// Whole values, compared exactly.
-    pub issuer_organization: Vec<String>,
-    pub issuer_common_name: Vec<String>,
-    /// Lower-case hex without separators.
-    pub issuer_key_id: Vec<String>,
+impl Asset {
+    /// A name such as `*.com` is nobody's to certify.
+    fn whole() -> Asset {
+        Asset {
+            id: WHOLE_LIST.to_owned(),
+            policy: Policy::NeverIssue,
+            severity: Some(Severity::High),
+            keyword_severity: None,
+            labels: BTreeMap::new(),
+            reference: None,
+            expect: Vec::new(),
+            alert_cap: ALERT_CAP,
+            file: String::new(),
+        }
+    }
 }
 
 /// What a certificate for something owned means.
@@ -190,6 +204,7 @@ impl Reading {
                 version: String::new(),
                 ruleset: String::new(),
                 sources: Vec::new(),
+                whole: Asset::whole(),
                 entries: Entries::default(),
             },
             problems: Problems::default(),
@@ -291,6 +306,8 @@ impl Reading {
             let (text, place) = (*reference.get_ref(), reference.span());
             checked(report, "reference", text, place, MAX_REFERENCE).then(|| text.to_owned())
         });
+        let alert_cap = alert_cap(report, &mut keys);
+        let by_key = requires_key(report, &mut keys, policy);
         let tables = keys.tables(report, "expect", EXPECT);
         match policy {
             Some(Policy::Expect) if tables.is_empty() => report.missing(
@@ -305,8 +322,8 @@ impl Reading {
             ),
             _ => {}
         }
-        let expect = tables.into_iter().map(|table| expectation(report, table)).collect();
-        keys.finish(report, LATER_IN_ASSET, &[(EXPECT, EXPECT_KEYS), (EXPECT, LATER_IN_EXPECT)]);
+        let expect = tables.into_iter().map(|table| self.expectation(report, table, by_key, load)).collect();
+        keys.finish(report, &[], &[(EXPECT, EXPECT_KEYS)]);
         // With a mistake the list is refused whole: what stands in for the missing is never seen.
         let policy = policy.unwrap_or(Policy::Observe);
         let severity = match policy {
@@ -323,8 +340,44 @@ impl Reading {
             labels,
             reference,
             expect,
+            alert_cap,
             file,
         });
+    }
+
+    /// One `[[asset.expect]]`; `by_key` where the asset requires listed keys.
+    fn expectation(
+        &mut self,
+        report: &mut Report<'_>,
+        keys: Keys<'_, '_>,
+        by_key: bool,
+        load: Load<'_>,
+    ) -> Expectation {
+        let place = keys.place();
+        let table = expect::read(report, keys, &mut |report, path, place| match load(path) {
+            Ok(bulk) => self.subject_keys(&bulk),
+            Err(reason) => {
+                let hint = "its path is relative to this file";
+                report.add(place, format!("subject_keys_file `{path}` cannot be read: {reason}"), hint);
+                Vec::new()
+            }
+        });
+        if by_key && table.subject_keys.is_none() {
+            report.missing(
+                place,
+                "an [[asset.expect]] without keys in an asset with require = \"key\"",
+                "give it subject_keys_file or subject_spki_sha256: without a listed key it would never hold",
+            );
+        }
+        table
+    }
+
+    fn subject_keys(&mut self, bulk: &Bulk) -> Vec<KeyHash> {
+        let Some(text) = self.text(&bulk.file, &bulk.bytes) else { return Vec::new() };
+        let mut report = Report::new(bulk.file.as_str(), text);
+        let keys = expect::keys_of(&mut report);
+        report.finish(&mut self.problems);
+        keys
     }
 
     fn id(&mut self, report: &mut Report<'_>, keys: &mut Keys<'_, '_>, line: usize) -> String {
@@ -339,7 +392,7 @@ impl Reading {
             return String::new();
         };
         let (id, place) = (*id.get_ref(), id.span());
-        if id == "-" {
+        if id == WHOLE_LIST {
             report.add(place, "asset id `-` is reserved", "it stands for the list as a whole in records");
         } else if checked(report, "id", id, place.clone(), MAX_ID) {
             match self.ids.get(id) {
@@ -443,7 +496,7 @@ impl Reading {
     }
 }
 
-const ASSET_KEYS: &[&str] = &[
+pub(super) const ASSET_KEYS: &[&str] = &[
     "id",
     "policy",
     "severity",
@@ -457,9 +510,10 @@ const ASSET_KEYS: &[&str] = &[
     "certspotter_file",
     "labels",
     "reference",
+    "require",
+    "alert_cap",
     "expect",
 ];
-const EXPECT_KEYS: &[&str] = &["issuer_organization", "issuer_common_name", "issuer_key_id"];
 
 /// How a bulk list writes its names.
 #[derive(Clone, Copy)]
@@ -492,7 +546,7 @@ impl Dialect {
 }
 
 /// What of a line is its entry: neither white space around it nor a comment.
-fn entry_of(line: &str) -> &str {
+pub(super) fn entry_of(line: &str) -> &str {
     let entry = line.trim();
     if entry.starts_with('#') {
         return &entry[..0];
@@ -534,51 +588,31 @@ fn labels(report: &mut Report<'_>, keys: &mut Keys<'_, '_>) -> BTreeMap<String, 
     labels
 }
 
-fn expectation(report: &mut Report<'_>, mut keys: Keys<'_, '_>) -> Expectation {
-    let issuer_organization = expected(report, &mut keys, "issuer_organization");
-    let issuer_common_name = expected(report, &mut keys, "issuer_common_name");
-    let mut issuer_key_id = Vec::new();
-    keys.each_text(report, "issuer_key_id", |report, text, place| match key_id(text) {
-        Some(id) => issuer_key_id.push(id),
-        None => {
-            let hint = "write the authority key id as pairs of hex digits, with or without colons";
-            report.add(place, "issuer_key_id is not 1 to 64 bytes of hex", hint);
-        }
-    });
-    let given = EXPECT_KEYS.iter().chain(LATER_IN_EXPECT).any(|key| keys.has(key));
-    if !given {
-        report.missing(
-            keys.place(),
-            "an [[asset.expect]] that expects nothing",
-            "give it issuer_organization, issuer_common_name or issuer_key_id",
-        );
+/// Whether a certificate is expected only for keys that are listed.
+fn requires_key(report: &mut Report<'_>, keys: &mut Keys<'_, '_>, policy: Option<Policy>) -> bool {
+    let Some(require) = keys.text(report, "require") else { return false };
+    if *require.get_ref() != "key" {
+        let message =
+            format!("require `{}` is unknown", require.get_ref().chars().take(64).collect::<String>());
+        report.add(require.span(), message, "it is \"key\", or left out");
+    } else if policy.is_some_and(|policy| policy != Policy::Expect) {
+        let hint = "keys are listed in [[asset.expect]]: write policy = \"expect\", or remove it";
+        report.add(require.span(), "require beside a policy that expects nothing", hint);
     }
-    keys.finish(report, LATER_IN_EXPECT, &[(ASSET, ASSET_KEYS), (ASSET, LATER_IN_ASSET)]);
-    Expectation { issuer_organization, issuer_common_name, issuer_key_id }
+    true
 }
 
-fn expected(report: &mut Report<'_>, keys: &mut Keys<'_, '_>, key: &'static str) -> Vec<String> {
-    let mut values = Vec::new();
-    let count = keys.each_text(report, key, |report, text, place| {
-        if checked(report, key, text, place, MAX_EXPECTED) {
-            values.push(text.to_owned());
-        }
-    });
-    if count == Some(0) {
-        report.add(
-            keys.place_of(key),
-            format!("{key} is an empty list"),
-            "nothing would be expected: name a value",
-        );
+fn alert_cap(report: &mut Report<'_>, keys: &mut Keys<'_, '_>) -> u32 {
+    let Some(cap) = keys.number(report, "alert_cap") else { return ALERT_CAP };
+    match u32::try_from(*cap.get_ref()) {
+        Ok(value @ 1..=MAX_ALERT_CAP) => return value,
+        _ => report.add(
+            cap.span(),
+            format!("alert_cap {} is not from 1 to {MAX_ALERT_CAP}", cap.get_ref()),
+            "policy = \"observe\" raises no alert at all; high and critical ones are never capped",
+        ),
     }
-    values
-}
-
-/// Lower-case hex without separators.
-fn key_id(text: &str) -> Option<String> {
-    let hex: String = text.chars().filter(|c| !matches!(c, ':' | ' ' | '-')).collect();
-    let valid = !hex.is_empty() && hex.len() <= 128 && hex.len().is_multiple_of(2);
-    (valid && hex.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| hex.to_ascii_lowercase())
+    ALERT_CAP
 }
 
 /// One of a few words.
@@ -604,7 +638,13 @@ fn choice<T: Copy>(
 }
 
 /// Whether a text has something in it, and [`fits`].
-fn checked(report: &mut Report<'_>, key: &str, text: &str, place: Range<usize>, limit: usize) -> bool {
+pub(super) fn checked(
+    report: &mut Report<'_>,
+    key: &str,
+    text: &str,
+    place: Range<usize>,
+    limit: usize,
+) -> bool {
     if text.trim().is_empty() {
         report.add(place, format!("{key} is empty"), "write something, or remove the key");
         return false;
@@ -761,7 +801,7 @@ severity = "hihg"
 require = "key"
 [[asset.expect]]
 issuer_key_id = "xyz"
-ca_owner = "Somebody"
+subject_spki_sha256 = "abc"
 "#,
             &[
                 (
@@ -797,27 +837,46 @@ ca_owner = "Somebody"
                 ),
                 (10, "severity `hihg` is unknown", "did you mean \"high\"?"),
                 (
-                    11,
-                    "this version does not implement `require` in [[asset]]",
-                    "remove it: a key that is not obeyed is never ignored",
-                ),
-                (
                     13,
                     "issuer_key_id is not 1 to 64 bytes of hex",
                     "write the authority key id as pairs of hex digits, with or without colons",
                 ),
-                (
-                    14,
-                    "this version does not implement `ca_owner` in [[asset.expect]]",
-                    "remove it: a key that is not obeyed is never ignored",
-                ),
+                (14, "subject_spki_sha256 is no SHA-256", expect::KEY_HASH_HINT),
             ],
         );
     }
 
     #[test]
+    fn subject_keys_come_from_a_file() {
+        let text = "[[asset]]\nid = 'a'\npolicy = 'expect'\nrequire = 'key'\ndomains = 'example.com'\n\
+                    [[asset.expect]]\nsubject_keys_file = 'keys.txt'\n";
+        let read = |bytes: &str| {
+            let mut load =
+                |path: &str| Ok(Bulk { file: format!("dir/{path}"), bytes: bytes.as_bytes().to_vec() });
+            WatchList::parse("w.toml", text.as_bytes(), &mut load)
+        };
+        let list = read(&format!("# the key of the spring\r\n{} # old\n\n", "ab".repeat(32))).unwrap();
+        assert!(
+            list.assets[0].expect[0].lists_key(&[0xab; 32]) && !list.assets[0].expect[0].lists_key(&[0; 32])
+        );
+        // Whoever polls for changes looks at the file too.
+        assert_eq!(list.sources, ["w.toml", "dir/keys.txt"]);
+        for (bytes, line, message) in [
+            ("# none yet\n", 1, "subject_keys_file lists no key"),
+            ("\nabab\n", 2, "this is no SHA-256 of a key"),
+        ] {
+            let problems = read(bytes).map(|_| ()).unwrap_err();
+            let found: Vec<_> = problems.iter().map(|p| (p.line.unwrap_or(0), p.message.as_str())).collect();
+            assert_eq!(found, [(line, message)]);
+        }
+    }
+
+    #[test]
     fn every_mistake_is_named() {
+        const WITHOUT_KEYS: &str = "an [[asset.expect]] without keys in an asset with require = \"key\"";
         let asset = "[[asset]]\nid = 'a'\npolicy = 'observe'\ndomains = 'example.com'\n";
+        let expect = asset.replace("observe", "expect");
+        let table = "[[asset.expect]]\n";
         for (text, line, message) in [
             ("", 0, "the watch list has no asset"),
             ("[asset]\nid = 'a'\n", 1, "asset is a list of tables, not a table"),
@@ -841,11 +900,7 @@ ca_owner = "Somebody"
                 5,
                 "`issuer_organization` is no key of [[asset]]",
             ),
-            (
-                &format!("{asset}alert_cap = 5\n"),
-                5,
-                "this version does not implement `alert_cap` in [[asset]]",
-            ),
+            (&format!("{asset}alert_cap = 0\n"), 5, "alert_cap 0 is not from 1 to 1000000"),
             (
                 &format!("{asset}domains_file = 'no.txt'\n"),
                 5,
@@ -866,6 +921,22 @@ ca_owner = "Somebody"
                 &format!("{asset}[[asset.expect]]\npolicy = 'expect'\nissuer_common_name = 'x'\n"),
                 6,
                 "`policy` is no key of [[asset.expect]]",
+            ),
+            (&format!("{asset}require = 'keys'\n"), 5, "require `keys` is unknown"),
+            (&format!("{asset}require = 'key'\n"), 5, "require beside a policy that expects nothing"),
+            (&format!("{expect}require = 'key'\n{table}ca_owner = 'x'\n"), 6, WITHOUT_KEYS),
+            (&format!("{expect}{table}for = 'example.com'\n"), 5, "an [[asset.expect]] that expects nothing"),
+            (&format!("{expect}{table}ca_owner = 'x'\nfor = []\n"), 7, "for is an empty list"),
+            (
+                &format!("{expect}{table}ca_owner = 'x'\nfor = '1.1.1.1/24'\n"),
+                7,
+                "`1.1.1.1/24` has host bits set",
+            ),
+            (&format!("{expect}{table}ca_owner = 'x'\nfor = 'com'\n"), 7, "`com` is a single label"),
+            (
+                &format!("{expect}{table}subject_keys_file = 'k'\n"),
+                6,
+                "subject_keys_file `k` cannot be read: there is no such file",
             ),
             ("[[asset]]\nid = '-'\npolicy = 'observe'\nexact = 'a.example'\n", 2, "asset id `-` is reserved"),
             ("[[asset]]\nid = ''\npolicy = 'observe'\nexact = 'a.example'\n", 2, "id is empty"),

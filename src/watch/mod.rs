@@ -21,6 +21,7 @@
 //! ```
 
 pub mod domains;
+pub mod expect;
 pub mod keywords;
 pub mod list;
 pub mod name;
@@ -29,8 +30,9 @@ pub mod networks;
 use std::borrow::Cow;
 use std::net::IpAddr;
 
+pub use expect::Expectation;
 pub use keywords::TooManyKeywords;
-pub use list::{Asset, Expectation, Policy, Severity, WatchList};
+pub use list::{Asset, Policy, Severity, WatchList};
 
 use domains::Domains;
 use keywords::Keywords;
@@ -47,8 +49,17 @@ pub struct Matcher {
     excepted_networks: Networks,
     /// Per asset, whether anything is taken out of it.
     has_except: Box<[bool]>,
+    /// Per asset, whether its policy can find something unexpected.
+    judges: Box<[bool]>,
     counts: EntryCounts,
 }
+
+/// Watched names with which the odd wildcards of one message are compared: a million take 30 ms.
+pub const STEPS: usize = 1 << 20;
+
+/// In place of an asset's index: the list as a whole, for a name that could denote what somebody owns
+/// without saying whose it is.
+pub const LIST: u32 = u32::MAX;
 
 /// One asset that an identity concerns, and by which entry.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -123,6 +134,7 @@ impl Matcher {
         {
             has_except[asset as usize] = true;
         }
+        let judges = list.assets.iter().map(|asset| asset.policy != Policy::Observe).collect();
         let exact = domains.entries().iter().filter(|entry| entry.exact).count();
         let counts = EntryCounts {
             domain: domains.entries().len() - exact,
@@ -138,6 +150,7 @@ impl Matcher {
             excepted_names,
             excepted_networks,
             has_except,
+            judges,
             counts,
         })
     }
@@ -147,8 +160,9 @@ impl Matcher {
         &self.list
     }
 
-    pub fn asset(&self, hit: &Hit) -> &Asset {
-        &self.list.assets[hit.asset as usize]
+    /// The asset of a hit or a verdict; of [`LIST`], the one that stands for the list as a whole.
+    pub fn asset(&self, index: u32) -> &Asset {
+        self.list.assets.get(index as usize).unwrap_or(&self.list.whole)
     }
 
     pub fn counts(&self) -> EntryCounts {
@@ -181,6 +195,21 @@ impl Matcher {
         }
         if hits.len() > before {
             self.tidy(hits, before, |asset| self.excepted_names.holds(ascii, asset));
+        }
+    }
+
+    /// Adds one hit of [`LIST`] for a name with wildcard labels that could denote a watched one without
+    /// its registrable domain among its literal labels: `*.com` where `example.com` is watched. Only for
+    /// names that hit nothing owned; observed assets count for nothing. `steps` is what is left of
+    /// [`STEPS`] for the message.
+    pub fn beyond(&self, ascii: &str, steps: &mut usize, hits: &mut Vec<Hit>) {
+        if !domains::is_wild(ascii) {
+            return;
+        }
+        let judges = |asset: u32| self.judges.get(asset as usize).copied().unwrap_or(false);
+        if let Some(index) = self.domains.beyond(ascii, judges, steps) {
+            let kind = if self.domains.entries()[index].exact { MatchKind::Exact } else { MatchKind::Domain };
+            hits.push(Hit { asset: LIST, kind, pattern: index as u32 });
         }
     }
 
@@ -249,7 +278,9 @@ mod tests {
             Err(_) => matcher.name(identity, unicode, &mut hits),
         }
         hits.iter()
-            .map(|hit| format!("{} {} {}", matcher.asset(hit).id, hit.kind.label(), matcher.pattern(hit)))
+            .map(|hit| {
+                format!("{} {} {}", matcher.asset(hit.asset).id, hit.kind.label(), matcher.pattern(hit))
+            })
             .collect()
     }
 

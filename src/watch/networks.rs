@@ -84,7 +84,7 @@ impl Networks {
 }
 
 /// The IPv4 network that an IPv4-mapped one is.
-fn unmapped(network: IpNet) -> IpNet {
+pub(super) fn unmapped(network: IpNet) -> IpNet {
     if let IpNet::V6(net) = network
         && net.prefix_len() >= 96
         && let Some(address) = net.network().to_ipv4_mapped()

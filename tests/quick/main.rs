@@ -6,6 +6,7 @@ mod support;
 mod cli;
 mod contract;
 mod dialects;
+mod expectations;
 mod feed;
 mod identities;
 mod judging;
