@@ -146,7 +146,7 @@ pub struct Trust {
 pub enum Claim {
     /// A certificate of that key has this common name. CCADB keeps no organisation: of that it says nothing.
     Agrees,
-    /// That key belongs to another name.
+    /// That key belongs to another name, or to another owner than the chain leads to.
     Disagrees,
     /// The key is not in the data, or the entry has no key id or no name.
     #[default]
@@ -370,18 +370,20 @@ impl Authorities {
     /// What is known of the authority behind an entry.
     pub fn issuing(&self, facts: &Facts) -> Issuing {
         let chain = chain_of(facts);
-        let by_chain = chain.first().and_then(|first| self.by_sha256.get(&first.sha256));
+        let by_chain = chain.first().and_then(|first| self.by_sha256.get(&first.sha256)).copied();
+        let above = self.above_chain(chain);
+        // A key id is the issuer's word: where its chain leads to another owner's root, it is borrowed.
         let by_key = self.of_key(facts.authority_key_id.as_deref());
-        let issuer = by_chain.copied().or(by_key);
-        let (signers, method) = match (issuer, by_chain) {
-            (Some(issuer), Some(_)) => (vec![issuer], Some(Method::Chain)),
-            (Some(issuer), None) => (vec![issuer], Some(Method::KeyId)),
+        let is_borrowed = |key: &u32| above.is_some_and(|above| self.are_strangers(above, *key));
+        let borrowed = by_key.filter(|key| by_chain.is_none() && is_borrowed(key));
+        let issuer = by_chain.or(by_key.filter(|_| borrowed.is_none()));
+        let (signers, method) = match (issuer, above) {
+            (Some(issuer), _) if by_chain.is_some() => (vec![issuer], Some(Method::Chain)),
+            (Some(issuer), _) => (vec![issuer], Some(Method::KeyId)),
             // It is new, or hidden: who stands above it says what its certificates are worth.
-            (None, _) => match self.above_chain(chain) {
-                Some(above) => (vec![above], Some(Method::Chain)),
-                None if facts.authority_key_id.is_none() => self.named(&facts.issuer),
-                None => (Vec::new(), None),
-            },
+            (None, Some(above)) => (vec![above], Some(Method::Chain)),
+            (None, None) if facts.authority_key_id.is_none() => self.named(&facts.issuer),
+            (None, None) => (Vec::new(), None),
         };
         let issuer = issuer.map(|issuer| &self.signers[issuer as usize]);
         let ca_owners = issuer.map(|issuer| self.owners_of(issuer)).unwrap_or_default();
@@ -392,7 +394,11 @@ impl Authorities {
         let responsible = |owner: &&Owner| ca_owners.first().is_none_or(|first| owner.name == *first);
         Issuing {
             report_to: owners.filter(responsible).find_map(|owner| owner.report_to.clone()),
-            claim: issuer.map_or(Claim::NotAtHand, |issuer| self.claim(issuer, &facts.issuer)),
+            claim: match (issuer, borrowed) {
+                (Some(issuer), _) => self.claim(issuer, &facts.issuer),
+                (None, Some(_)) => Claim::Disagrees,
+                (None, None) => Claim::NotAtHand,
+            },
             trust: Trust {
                 programs: above.programs,
                 unknown: self.unknown(above),
@@ -402,6 +408,28 @@ impl Authorities {
             },
             ca_owners,
         }
+    }
+
+    /// Whether what a chain leads to has nothing to do with a key: it does not stand above it by any path, and
+    /// belongs to others.
+    fn are_strangers(&self, led_to: u32, key: u32) -> bool {
+        let [ours, theirs] = [key, led_to].map(|signer| self.owners_of(&self.signers[signer as usize]));
+        if ours.is_empty() || theirs.is_empty() || ours.iter().any(|owner| theirs.contains(owner)) {
+            return false;
+        }
+        let mut above = vec![key];
+        let mut next = 0;
+        for _ in 0..MAX_LEVELS {
+            let level = next..above.len();
+            next = above.len();
+            for i in level {
+                for record in &self.signers[above[i] as usize].records {
+                    let parent = self.parent(&self.records[*record as usize]);
+                    above.extend(parent.filter(|parent| !above.contains(parent)));
+                }
+            }
+        }
+        !above.contains(&led_to)
     }
 
     fn of_key(&self, key_id: Option<&str>) -> Option<u32> {
@@ -531,8 +559,8 @@ impl fmt::Display for Authorities {
     }
 }
 
-/// The chain as far as it hangs together with the entry, without a Precertificate Signing Certificate at its
-/// front: a server could send any.
+/// The chain as far as its names hang together with the entry, without a Precertificate Signing Certificate at
+/// its front: a server could send any. A log takes no entry whose chain does not hold.
 fn chain_of(facts: &Facts) -> &[ChainCertificate] {
     let mut chain = facts.chain.as_slice();
     if let [first, rest @ ..] = chain
@@ -540,22 +568,13 @@ fn chain_of(facts: &Facts) -> &[ChainCertificate] {
     {
         chain = rest;
     }
-    let Some(first) = chain.first() else { return chain };
-    if !is_signed_by(&facts.issuer, facts.authority_key_id.as_deref(), first) {
-        return &[];
-    }
-    let links = chain
-        .windows(2)
-        .take_while(|pair| is_signed_by(&pair[0].issuer, pair[0].authority_key_id.as_deref(), &pair[1]));
-    &chain[..links.count() + 1]
-}
-
-fn is_signed_by(issuer: &DistinguishedName, key_id: Option<&str>, above: &ChainCertificate) -> bool {
-    let same_key = match (key_id, above.key_id.as_deref()) {
-        (Some(below), Some(above)) => below == above,
-        _ => true,
-    };
-    same_key && names_of(issuer) == names_of(&above.subject)
+    let mut issuer = &facts.issuer;
+    let links = chain.iter().take_while(|certificate| {
+        let holds = names_of(issuer) == names_of(&certificate.subject);
+        issuer = &certificate.issuer;
+        holds
+    });
+    &chain[..links.count()]
 }
 
 /// What CCADB would call an authority: its common name, else its unit, else its organisation.

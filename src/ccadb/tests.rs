@@ -299,7 +299,6 @@ fn a_chain_is_asked_first() {
     check(vec![new()], microsoft);
     // Where the links do not hold, nothing is taken from it.
     check(vec![link("Another", 80, "Fina Root CA", 2)], unknown);
-    check(vec![link("New Issuing", 81, "Fina Root CA", 2)], unknown);
     check(vec![link("New Issuing", 80, "Unheard Of", 2)], unknown);
     check(
         vec![link("New Issuing", 80, "Unheard Of", 70), link("Fina Root CA", 2, "Fina Root CA", 2)],
@@ -309,6 +308,33 @@ fn a_chain_is_asked_first() {
     let mut signer = link("Signer", 82, "New Issuing", 80);
     signer.signs_precertificates = true;
     check(vec![signer, new()], microsoft);
+
+    // A borrowed key id, in the entry alone or in its issuer's certificate too, with the name or without: the
+    // chain leads to another owner's root.
+    for (name, own) in [("New Issuing", 11), ("New Issuing", 80), ("Big Issuing", 11)] {
+        let mut borrowed = facts(name, Some(&key(11)));
+        borrowed.chain = vec![link(name, own, "Fina Root CA", 2)];
+        borrowed.chain[0].sha256 = [80; 32];
+        let want = "microsoft | unknown  | chain |  | Disagrees";
+        assert_eq!(said(&authorities.issuing(&borrowed)), want, "{name} {own}");
+    }
+    // Another root of the same owner, which the data does not know of yet, is no contradiction.
+    let mut moved = facts("Big Issuing", Some(&key(11)));
+    moved.chain = vec![link("Big Issuing", 11, "By Key", 24)];
+    moved.chain[0].sha256 = [80; 32];
+    assert_eq!(
+        said(&authorities.issuing(&moved)),
+        "apple+chrome+microsoft+mozilla | unknown  | key id | Root Owner | Agrees"
+    );
+    // A new certificate of a known key, below a root that the key is known to be below.
+    let mut renewed = facts("Small Issuing", Some(&key(14)));
+    renewed.chain = vec![link("Small Issuing", 14, "Small Root", 4), link("Small Root", 4, "Big Root", 1)];
+    renewed.chain[0].sha256 = [81; 32];
+    renewed.chain[1].sha256 = [82; 32];
+    assert_eq!(
+        said(&authorities.issuing(&renewed)),
+        "apple+chrome+microsoft+mozilla | unknown  | key id | Small | Agrees"
+    );
 
     // By its certificate, whatever key id it writes: the names are compared with that certificate's row.
     let mut known = facts("Fina RDC 2020", None);

@@ -117,12 +117,11 @@ impl Scope {
     }
 }
 
-/// Reads one table. `keys_file` reads a file of subject keys, noting at its place that it cannot be.
-pub(super) fn read(
-    report: &mut Report<'_>,
-    mut keys: Keys<'_, '_>,
-    keys_file: &mut dyn FnMut(&mut Report<'_>, &str, Range<usize>) -> Vec<KeyHash>,
-) -> Expectation {
+/// Reads a file of subject keys, noting at its place that it cannot be read.
+pub(super) type KeysFile<'a> = &'a mut dyn FnMut(&mut Report<'_>, &str, Range<usize>) -> Vec<KeyHash>;
+
+/// Reads one table.
+pub(super) fn read(report: &mut Report<'_>, mut keys: Keys<'_, '_>, keys_file: KeysFile<'_>) -> Expectation {
     let issuer_organization = values(report, &mut keys, "issuer_organization");
     let issuer_common_name = values(report, &mut keys, "issuer_common_name");
     let ca_owner = values(report, &mut keys, "ca_owner");

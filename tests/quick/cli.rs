@@ -208,7 +208,7 @@ fn ten_mistakes_are_ten_reports() {
     for command in ["check", "run"] {
         for (config, file, lines) in [
             ("c.toml", "c.toml", &[1, 3, 4, 7, 8, 9, 11, 14, 15, 17, 19][..]),
-            ("ok.toml", "w.toml", &[1, 3, 6, 7, 7, 10, 11, 12, 17, 18, 20]),
+            ("ok.toml", "w.toml", &[1, 3, 6, 7, 7, 10, 11, 12, 18, 19]),
         ] {
             let said = run(certsieve().arg(command).arg("-c").arg(folder.path().join(config)), b"");
             assert_eq!(said.code, Some(2), "{said:?}", said = said.stderr);
@@ -224,8 +224,8 @@ fn ten_mistakes_are_ten_reports() {
     }
     let said = run(certsieve().args(["hunt", "-w"]).arg(folder.path().join("w.toml")).arg("-"), b"");
     assert_eq!(said.code, Some(2));
-    for later in ["require", "ca_owner", "colour"] {
-        assert!(said.stderr.contains(&format!("`{later}`")), "{later} is not named: {}", said.stderr);
+    for key in ["require", "colour"] {
+        assert!(said.stderr.contains(key), "{key} is not named: {}", said.stderr);
     }
 }
 
