@@ -27,6 +27,7 @@ Needs Python 3.11 and confluent-kafka. Passwords and tokens come from files only
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import logging
 import random
@@ -226,6 +227,7 @@ class Alert:
     labels: dict[str, str]
     annotations: dict[str, str]
     starts_at: float
+    # Set when it is posted first.
     ends_at: float = 0.0
     url: str = ""
     # Topic, partition, offset: where a person finds the record.
@@ -259,8 +261,8 @@ def alert_of(value: bytes | None, place: tuple[str, int, int], now: float) -> Al
             # Twelve certificates of one issuer are twelve alerts, in one group.
             "event_id": text(event["id"]),
         }
-        if not event["id"] or not own["group"]:
-            raise ValueError("event.id or certsieve.group is empty")
+        if not 0 < len(event["id"]) <= MAX_LABEL or not own["group"]:
+            raise ValueError("event.id or certsieve.group is empty or too long")
         annotations = {
             "message": text(record["message"]),
             "reasons": "\n".join(text(reason) for reason in own.get("reasons", [])),
@@ -371,7 +373,6 @@ class Book:
         if alert.starts_at < now - self.config.window_seconds:
             log.warning("not paged, older than the window: %s of %s", alert.id, rfc3339(alert.starts_at))
             return "old"
-        alert.ends_at = now + self.config.firing_seconds
         self.waiting[alert.id] = alert
         return "new"
 
@@ -379,7 +380,10 @@ class Book:
         """What is to be posted now: all that waits, and once a minute all that fires."""
         for id in [id for id, alert in self.firing.items() if alert.ends_at <= now]:
             del self.firing[id]
-        again = list(self.firing.values()) if self.firing and now >= self.resend_at else []
+        for alert in self.waiting.values():
+            # From its first post on: an Alertmanager that was away for days must still see it fire.
+            alert.ends_at = now + self.config.firing_seconds
+        again = list(self.firing.values()) if now >= self.resend_at else []
         return [*self.waiting.values(), *again]
 
     def posted(self, alerts: list[Alert], now: float) -> None:
@@ -448,11 +452,12 @@ class Alertmanager:
             [alert] = alerts
             log.error("refused by Alertmanager: %s at %s: %s", alert.id, alert.place, refused)
             instead = unreadable(alert.place, f"{alert.id} was refused by Alertmanager: {refused}", now)
-            instead.starts_at, instead.ends_at = alert.starts_at, alert.ends_at
+            alert.labels, alert.annotations, alert.url = instead.labels, instead.annotations, ""
             try:
-                self._to_any([instead.body()])
-            except Refused as refused:
-                log.error("not even told that it was refused: %s: %s", alert.id, refused)
+                self._to_any([alert.body()])
+            except Refused as again:
+                log.error("Alertmanager refuses even to be told of it: %s: %s", alert.id, again)
+                alert.ends_at = now
 
     def _to_any(self, body: list[dict]) -> None:
         payload = json.dumps(body).encode()
@@ -494,7 +499,7 @@ class Alertmanager:
             if error.code in (400, 413, 422):
                 raise Refused(f"HTTP {error.code}: {reason[:500]}") from None
             raise Away(f"HTTP {error.code}") from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             # urllib wraps what went wrong; its text holds no secret.
             raise Away(str(getattr(error, "reason", error)) or type(error).__name__) from None
 
