@@ -11,4 +11,5 @@ mod judging;
 mod ledger;
 mod proxy;
 mod records;
+mod siem;
 mod tidy;
