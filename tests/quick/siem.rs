@@ -91,7 +91,9 @@ fn the_index_template_maps_every_field_as_what_it_is() {
             _ => &["object"],
         };
         if !mapped.is_some_and(|mapped| fits.contains(&mapped)) {
-            wrong.push(format!("{field}: {kind} in the schema, {mapped:?} in deploy/siem/index-template.json"));
+            wrong.push(format!(
+                "{field}: {kind} in the schema, {mapped:?} in deploy/siem/index-template.json"
+            ));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
