@@ -145,7 +145,12 @@ fn every_record_lands_in_opensearch_and_is_found() {
     let broker = Broker::shared();
     let folder = tempfile::tempdir().unwrap();
     topics::make_all(broker, PREFIX);
-    let (records, lines) = records(&folder.path().join("certsieve"), broker, PREFIX);
+    // OpenSearch takes its time to start, certsieve to find everything.
+    let (opensearch, (records, lines)) = std::thread::scope(|scope| {
+        let opensearch = scope.spawn(|| OpenSearch::start(folder.path()));
+        let records = records(&folder.path().join("certsieve"), broker, PREFIX);
+        (opensearch.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), records)
+    });
     let by_id: BTreeMap<&str, &Consumed> = records.iter().map(|record| (record.id(), record)).collect();
     let of_topic = |topic: Topic| by_id.values().filter(move |r| r.topic == topic.name(PREFIX)).count();
     for topic in Topic::ALL {
@@ -160,7 +165,6 @@ fn every_record_lands_in_opensearch_and_is_found() {
         sinks_by_id(connector, PREFIX, &records, &lines);
     }
 
-    let opensearch = OpenSearch::start(folder.path());
     let template = std::fs::read_to_string(deploy("index-template.json")).unwrap();
     opensearch.ask("PUT", "/_index_template/certsieve", &template);
     let rsyslog = Rsyslog::start(folder.path(), &broker.plain(), opensearch.port(), PREFIX, "certsieve-siem");
