@@ -39,7 +39,7 @@ const UGLY_LIST: &str = r#"
 id = "ugly"
 domains = ["ugly.test"]
 policy = "never-issue"
-labels = { "cost.center" = "7", team = "dns-oncall" }
+labels = { cost_center = "7", "on call" = "\u00e4", team = "dns-oncall" }
 reference = "https://runbooks.example.net/ct?a=b#c"
 "#;
 

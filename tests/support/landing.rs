@@ -174,7 +174,7 @@ impl Alertmanager {
                 ("group_interval: 5m", "group_interval: 1s"),
             ],
         );
-        let mut run = Command::new(command("prometheus-alertmanager", "siem"));
+        let mut run = Command::new(command("alertmanager", "siem"));
         run.arg(format!("--config.file={}", conf.display()));
         run.arg(format!("--storage.path={}", folder.join("alertmanager").display()));
         run.arg(format!("--web.listen-address=127.0.0.1:{port}"));
