@@ -193,6 +193,39 @@ fn every_record_lands_in_opensearch_and_is_found() {
     again_and_poisoned(broker, PREFIX, &records, &opensearch, &rsyslog);
 }
 
+/// The check of ECS is itself checked: an alert as it is passes, but for one thing done to it.
+#[test]
+fn what_is_not_ecs_is_named() {
+    type Change = fn(&mut Value);
+    let cases: [(&str, Change); 12] = [
+        ("threat_level: no field of ECS", |r| r["threat_level"] = 7.into()),
+        ("event.score: no field of ECS", |r| r["event"]["score"] = 7.into()),
+        ("log.level: a dotted key", |r| r["log.level"] = "high".into()),
+        ("rule: no object", |r| r["rule"] = "unexpected-issuer".into()),
+        ("event.severity: '99' is no long", |r| r["event"]["severity"] = "99".into()),
+        ("event.start: '2026-11-25' is no date", |r| r["event"]["start"] = "2026-11-25".into()),
+        ("event.type: a single value where ECS has an array", |r| r["event"]["type"] = "info".into()),
+        ("event.reason: an array", |r| r["event"]["reason"] = json!(["a"])),
+        ("event.kind: 'page' is none of the values", |r| r["event"]["kind"] = "page".into()),
+        ("event.type: indicator does not go with", |r| r["event"]["type"] = json!(["indicator"])),
+        ("related.ip: 'test1.hr' is no ip", |r| r["related"]["ip"] = json!(["test1.hr"])),
+        ("labels: one of its values is no text", |r| r["labels"] = json!({"tier": 1})),
+    ];
+    let good: Value = serde_json::from_slice(&alerts("resolver", 0..1)[0].value).expect("a value is JSON");
+    let check = |record: &Value| {
+        let line = json!({"value": record.to_string()}).to_string();
+        let output = fed(python("ecs_check.py").arg(deploy("ecs/fields-9.4.0.json")), &line);
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    assert_eq!(check(&good), (true, String::new()));
+    for (expected, change) in cases {
+        let mut bad = good.clone();
+        change(&mut bad);
+        let (passed, said) = check(&bad);
+        assert!(!passed && said.contains(expected), "{expected}: {said}");
+    }
+}
+
 /// Runs a check on lines; it has nothing to say.
 fn says_nothing(check: &mut Command, lines: &str) {
     let output = fed(check, lines);
