@@ -2,6 +2,8 @@
 
 #[path = "../support/broker.rs"]
 mod broker;
+#[path = "../support/landing.rs"]
+mod landing;
 #[path = "../support/program.rs"]
 mod program;
 #[path = "../support/mod.rs"]
@@ -18,3 +20,4 @@ mod outage;
 mod pipeline;
 mod publish;
 mod refused;
+mod siem;

@@ -15,5 +15,6 @@ mod leaves;
 mod ledger;
 mod proxy;
 mod records;
+mod siem;
 mod tidy;
 mod trust;
