@@ -414,9 +414,9 @@ impl Case<'_> {
             None if self.facts.evidence == crate::entry::Evidence::Der => Answer::No,
             None => Answer::Unknown("key id"),
         };
-        let key = match self.facts.issuer_certificate() {
+        let key = match self.facts.issuer_spki_sha256() {
             _ if table.issuer_spki_sha256.is_empty() => Answer::Yes,
-            Some(issuer) => Answer::of(table.issuer_spki_sha256.contains(&issuer.spki_sha256)),
+            Some(key) => Answer::of(table.issuer_spki_sha256.contains(&key)),
             None => Answer::Unknown("key"),
         };
         // The owner of the key itself, not of a root that has cross-signed it.

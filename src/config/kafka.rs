@@ -53,6 +53,8 @@ const REFUSED: &[(&str, &str)] = &[
     ("queue.buffering.max.messages", QUEUE),
     ("queue.buffering.max.kbytes", QUEUE),
     ("queue.buffering.max.ms", "it is written linger.ms"),
+    ("batch.size", "batches are kept under a broker's limit, which refuses a whole one"),
+    ("statistics.interval.ms", "metrics are made of librdkafka's statistics"),
     ("transactional.id", "certsieve does not write in transactions"),
     ("transaction.timeout.ms", "certsieve does not write in transactions"),
     ("bootstrap.servers", "it is written brokers in [kafka]"),

@@ -177,6 +177,12 @@ impl Facts {
         self.chain.iter().find(|certificate| !certificate.signs_precertificates)
     }
 
+    /// SHA-256 of the issuer's SubjectPublicKeyInfo: by its certificate, or by the log, which signs that of a
+    /// precertificate's final issuer.
+    pub fn issuer_spki_sha256(&self) -> Option<[u8; 32]> {
+        self.issuer_certificate().map(|issuer| issuer.spki_sha256).or(self.issuer_key_hash)
+    }
+
     /// What is odd about the names of an entry that matches: a name of one label, which nobody can own
     /// publicly, and one under no top-level domain that the public suffix list knows.
     pub fn odd_names(&self) -> Anomalies {

@@ -16,7 +16,7 @@ use super::text::{clean, cut};
 use super::value::{self, Ct, CtLog, Ecs, Event, HealthDetail, Log, Observer, Rule, X509, X509Name};
 use super::{Record, Topic, id};
 use crate::ccadb::{Issuing, Method, Program, Programs, Trust};
-use crate::entry::issuance::sha256_hex;
+use crate::entry::issuance::{hex, sha256_hex};
 use crate::entry::{DistinguishedName, Facts, Identity, Malformed, Timestamp, Value};
 use crate::judge::{self, Ruling, Verdict, claim, strength};
 use crate::sieve::Original;
@@ -237,6 +237,7 @@ impl Composer {
                 ct: ct(facts, arrival),
                 issuer: value::Issuer {
                     key_id: facts.authority_key_id.as_deref().map(|id| cut(id, MAX_TEXT_BYTES)),
+                    spki_sha256: facts.issuer_spki_sha256().map(|key| hex(&key)),
                     strength: issuing.map_or("claimed", |issuing| strength(claim(facts, issuing))),
                     first_for_asset: case.first_for_asset,
                     ca_owner: issuing.and_then(Issuing::ca_owner).map(|owner| cut(owner, MAX_TEXT_BYTES)),

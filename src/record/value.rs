@@ -206,6 +206,9 @@ pub struct CtLog {
 pub struct Issuer {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_id: Option<String>,
+    /// SHA-256 of its SubjectPublicKeyInfo, where its certificate or the log's leaf says it; lower-case hex.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spki_sha256: Option<String>,
     /// claimed or verified.
     pub strength: &'static str,
     /// No certificate of this issuer for the asset was seen before.

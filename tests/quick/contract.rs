@@ -75,6 +75,7 @@ const METRICS: &[(&str, &str, &[&str])] = &[
             "asset=\"quiet\",severity=\"critical\"",
         ],
     ),
+    ("alerts_capped_total", "counter", &["asset=\"resolver\"", "asset=\"quiet\"", "asset=\"-\""]),
     ("last_alert_timestamp_seconds", "gauge", &["severity=\"low\"", "severity=\"critical\""]),
     ("alert_latency_seconds", "histogram", &["origin=\"feed\",le=\"1\"", "origin=\"feed\",le=\"86400\""]),
     ("logs", "gauge", &["state=\"unlisted\""]),

@@ -345,9 +345,9 @@ fn what_breaks_is_named_and_hides_nothing_before_it() {
     use LeafError as E;
     let der = Certificate::of([dns("a.example")]).der();
     let link = Certificate::of([]).der();
-    let logged = Logged::certificate(&der, &[link.clone()]);
+    let logged = Logged::certificate(&der, std::slice::from_ref(&link));
     let (input, extra) = (logged.leaf_input(), logged.extra_data());
-    let pre = Logged::precertificate(&der, &[link.clone()]);
+    let pre = Logged::precertificate(&der, std::slice::from_ref(&link));
     let (pre_input, pre_extra) = (pre.leaf_input(), pre.extra_data());
     let (certificate, precertificate) = (Some(EntryKind::Certificate), Some(EntryKind::Precertificate));
     let (whole, signed) = (der.len(), pre.signed.len());
@@ -606,8 +606,8 @@ proptest! {
     ) {
         let der = Certificate::of([dns("a.example"), ip("192.0.2.1")]).poisoned().der();
         let logged = match precertificate {
-            true => Logged::precertificate(&der, &[noise.clone()]),
-            false => Logged::certificate(&der, &[noise.clone()]),
+            true => Logged::precertificate(&der, std::slice::from_ref(&noise)),
+            false => Logged::certificate(&der, std::slice::from_ref(&noise)),
         };
         let change = |mut bytes: Vec<u8>| {
             let at = at.index(bytes.len());

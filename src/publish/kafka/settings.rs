@@ -111,7 +111,6 @@ impl Settings {
             producer.set(name, value);
         }
         for (name, value) in [
-            ("linger.ms", 5),
             ("batch.size", BATCH_BYTES),
             ("message.max.bytes", MAX_RECORD_BYTES),
             ("queue.buffering.max.messages", MAX_RECORDS),
@@ -119,6 +118,10 @@ impl Settings {
             ("statistics.interval.ms", STATISTICS_MS),
         ] {
             producer.set(name, value.to_string());
+        }
+        // Records are few and want to be out at once, unless the operator says otherwise.
+        if producer.get("linger.ms").is_none() {
+            producer.set("linger.ms", "5");
         }
         if alone {
             producer.set("batch.num.messages", "1");
