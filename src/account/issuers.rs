@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use crate::entry::{Facts, issuance};
 
 /// Pairs of asset and issuer, 50 bytes each: a thousand assets with every issuing CA of the world.
-const MAX_ISSUERS: usize = 4_000_000;
+pub const MAX_ISSUERS: usize = 4_000_000;
 
 /// Bytes of an issuer's name that are kept whole; a longer one is kept as its hash.
 const MAX_NAME_BYTES: usize = 80;

@@ -5,8 +5,10 @@
 //! string tag. This finds what could be one; a watch list says whether it matters. URLs do not count:
 //! every certificate has its issuer's.
 //!
-//! Bytes that look like a name by chance are few, as a name must be whole, printable and have a dot. One
-//! pass; a length that goes beyond the end is taken to the end, as what was cut there is.
+//! Bytes that look like a name by chance are few, as a name must be whole, printable and have a dot. A
+//! length that goes beyond the end is taken to the end, as what was cut there is. One pass over at most
+//! [`MAX_SEARCHED_BYTES`], in which at most [`MAX_READ_BYTES`] are read as names: bytes made so that names
+//! overlap cost no more than that.
 
 use std::net::IpAddr;
 
@@ -17,6 +19,9 @@ use super::name;
 /// Bytes of a certificate that are searched: the 10,000 names of the largest real ones are 700 KB.
 pub const MAX_SEARCHED_BYTES: usize = 8 * 1024 * 1024;
 
+/// Bytes that are read as names, those that overlap counted each time.
+pub const MAX_READ_BYTES: usize = 2 * 1024 * 1024;
+
 const GENERAL_NAME_DNS: u8 = 0x82;
 const GENERAL_NAME_IP: u8 = 0x87;
 /// UTF8String, PrintableString, TeletexString, IA5String.
@@ -26,18 +31,19 @@ const STRINGS: [u8; 4] = [0x0c, 0x13, 0x14, 0x16];
 /// [`Identities`] that is used again for the next.
 pub fn search(der: &[u8], room: &mut Identities, mut found: impl FnMut(&Identities)) {
     let der = der.get(..MAX_SEARCHED_BYTES).unwrap_or(der);
+    let mut left = MAX_READ_BYTES;
     for at in memchr::memchr3_iter(GENERAL_NAME_DNS, GENERAL_NAME_IP, COMMON_NAME[0], der) {
         room.clear();
         let rest = &der[at..];
         match rest {
             [GENERAL_NAME_IP, 4, octets @ ..] if octets.len() >= 4 => address(&octets[..4], room),
             [GENERAL_NAME_IP, 16, octets @ ..] if octets.len() >= 16 => address(&octets[..16], room),
-            [GENERAL_NAME_DNS, value @ ..] => name_of(value, Provenance::Raw, room),
+            [GENERAL_NAME_DNS, value @ ..] => name_of(value, &mut left, room),
             _ => {
                 if let Some([tag, value @ ..]) = rest.strip_prefix(COMMON_NAME)
                     && STRINGS.contains(tag)
                 {
-                    name_of(value, Provenance::Raw, room);
+                    name_of(value, &mut left, room);
                 }
             }
         }
@@ -54,8 +60,9 @@ fn address(octets: &[u8], room: &mut Identities) {
     }
 }
 
-/// The name behind a tag: its length in the short form or in one or two octets, then its bytes.
-fn name_of(value: &[u8], provenance: Provenance, room: &mut Identities) {
+/// The name behind a tag: its length in the short form or in one or two octets, then its bytes. `left`
+/// are the bytes that may still be read.
+fn name_of(value: &[u8], left: &mut usize, room: &mut Identities) {
     let (length, bytes) = match value {
         [length @ 0..=0x7f, bytes @ ..] => (usize::from(*length), bytes),
         [0x81, length, bytes @ ..] => (usize::from(*length), bytes),
@@ -63,10 +70,12 @@ fn name_of(value: &[u8], provenance: Provenance, room: &mut Identities) {
         _ => return,
     };
     let bytes = bytes.get(..length).unwrap_or(bytes);
-    let looks =
-        bytes.contains(&b'.') && bytes.len() <= name::MAX_NAME_BYTES && !bytes.iter().any(|b| *b < 0x20);
-    if looks {
-        name::read(bytes, name::Place { provenance, der: true }, room);
+    if bytes.len() > name::MAX_NAME_BYTES || bytes.len() > *left {
+        return;
+    }
+    *left -= bytes.len();
+    if bytes.contains(&b'.') && !bytes.iter().any(|b| *b < 0x20) {
+        name::read(bytes, name::Place { provenance: Provenance::Raw, der: true }, room);
     }
 }
 
@@ -82,6 +91,14 @@ mod tests {
             );
         });
         assert_eq!(found, want, "{der:02x?}");
+    }
+
+    #[test]
+    fn names_that_overlap_are_read_up_to_the_bound() {
+        let mut read = 0;
+        let der = [0x82, 0x7f, b'.', b'x'].repeat(MAX_SEARCHED_BYTES / 4);
+        search(&der, &mut Identities::default(), |_| read += 1);
+        assert!((1..=MAX_READ_BYTES / 0x7f).contains(&read), "{read}");
     }
 
     #[test]

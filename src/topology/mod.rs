@@ -54,6 +54,9 @@ const FLUSH_WITHIN: Duration = Duration::from_secs(15);
 /// reads no more.
 const LEAVE_AFTER: Duration = Duration::from_secs(5);
 
+/// The account comes round a few times a second; one that has not for so long is held up.
+const STUCK_AFTER: Duration = Duration::from_secs(30);
+
 /// A record that waits longer makes the instance not ready.
 const BACKLOG_AFTER_MS: i64 = 60_000;
 
@@ -536,8 +539,12 @@ fn readiness(metrics: &Metrics, standing: &Mutex<Standing>) -> Ready {
     });
     let topics_reason = (!stand.topics)
         .then(|| stand.reason.clone().unwrap_or_else(|| "not all topics are there".to_owned()));
+    let state_reason = metrics.turned().filter(|since| *since >= STUCK_AFTER).map(|since| {
+        let seconds = since.as_secs();
+        format!("the account has not come round for {seconds} s: what takes the records, or the disk, takes no more")
+    });
     let backlog_reason = (!backlog).then(|| "the oldest pending record is older than 60 s".to_owned());
-    let reasons = [None, None, feed_reason, kafka_reason, topics_reason, backlog_reason];
+    let reasons = [None, state_reason, feed_reason, kafka_reason, topics_reason, backlog_reason];
     let mut checks = CHECKS.map(|check| Check { check, ready: true, reason: None });
     for (check, reason) in checks.iter_mut().zip(reasons) {
         check.ready = reason.is_none();

@@ -4,7 +4,7 @@
 //! `for` limits a table to a part of the asset. Values are compared whole and exactly: here they are
 //! only brought to one form, what they mean for a certificate is left to the judge.
 //!
-//! Pure: files of keys come through a [`Load`]. Bounds: [`MAX_EXPECTED`] bytes a value, [`MAX_SCOPE`]
+//! Pure: files of keys come through a [`Load`](super::list::Load). Bounds: [`MAX_EXPECTED`] bytes a value, [`MAX_SCOPE`]
 //! entries of `for`, [`MAX_KEYS`] subject keys a table, 32 bytes each.
 
 use std::net::IpAddr;
@@ -20,11 +20,11 @@ use crate::document::Keys;
 use crate::problem::Report;
 
 /// Of one expected value, in bytes.
-const MAX_EXPECTED: usize = 1_024;
+pub const MAX_EXPECTED: usize = 1_024;
 /// Entries of one `for`, which a judge goes through for every identity of an entry that matches.
-const MAX_SCOPE: usize = 10_000;
+pub const MAX_SCOPE: usize = 10_000;
 /// A key a day for each of a thousand hosts over three years; 32 MB.
-const MAX_KEYS: usize = 1_000_000;
+pub const MAX_KEYS: usize = 1_000_000;
 
 pub(super) const EXPECT_KEYS: &[&str] = &[
     "issuer_organization",

@@ -15,13 +15,13 @@ use super::{Hit, MatchKind, Matcher, domains};
 use crate::entry::{Identities, Identity, Value};
 
 /// A longer name is none, and would cost the square of its length.
-const MAX_NAME: usize = 253;
+pub const MAX_NAME: usize = 253;
 /// More than a person reads.
 pub const MAX_NEAR: usize = 12;
 /// Of a thousand watched names under one domain a few show what is meant.
-const MAX_OF_A_KIND: usize = 3;
+pub const MAX_OF_A_KIND: usize = 3;
 /// Watched names looked at below one name.
-const MAX_STEPS: usize = 1_000;
+pub const MAX_STEPS: usize = 1_000;
 /// Networks of shorter prefixes are beside half the world.
 const SHORTEST_V4: u8 = 8;
 const SHORTEST_V6: u8 = 20;

@@ -1,7 +1,7 @@
 //! `certsieve explain`: what would match and why, for a name, an address, a certificate or a message.
 //!
 //! The same decoder, sieve, judge and composer as in `run`, and beside what they say what nearly matches.
-//! [`explanation`] asks them, [`text`] writes for people; `--json` prints the same as one object a line. An
+//! `explanation` asks them, `text` writes for people; `--json` prints the same as one object a line. An
 //! argument is a file where one of that name exists, else an address, else a name. A name or an address has
 //! no issuer: it is said what the policy will ask of one.
 
