@@ -12,7 +12,7 @@ use crate::topics::{self, consume, door, ids};
 const RATE: u64 = 50_000;
 
 /// One in a few hundred certificates of the firehose.
-const LIST: &str = "[[asset]]\nid = \"needles\"\nkeywords = [\"meadowr\", \"walnutp\"]\nkeyword_severity = \"low\"\n\
+const LIST: &str = "[[asset]]\nid = \"needles\"\nkeywords = [\"meadowr\", \"walnutp\"]\nkeyword_severity = \"high\"\n\
                     policy = \"observe\"\nnetworks = [\"1.1.1.1/32\"]\n";
 
 /// Buffers, pools and the table of raised alerts are at their size after so long.

@@ -11,9 +11,8 @@ use crate::program::{self, Certsieve, SOON, Simulate, certsieve, records};
 
 /// In few names of the firehose, and in others than `second`.
 const FIRST: &str =
-    "[[asset]]\nid = \"first\"\nkeywords = [\"meadow\"]\nkeyword_severity = \"low\"\npolicy = \"observe\"\n";
-const SECOND: &str =
-    "[[asset]]\nid = \"second\"\nkeywords = [\"garden\"]\nkeyword_severity = \"low\"\npolicy = \"observe\"\n";
+    "[[asset]]\nid = \"first\"\nkeywords = [\"meadow\"]\nkeyword_severity = \"high\"\npolicy = \"observe\"\n";
+const SECOND: &str = "[[asset]]\nid = \"second\"\nkeywords = [\"garden\"]\nkeyword_severity = \"high\"\npolicy = \"observe\"\n";
 
 #[test]
 fn a_second_process_on_one_state_directory_exits_2() {

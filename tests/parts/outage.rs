@@ -14,7 +14,7 @@ use crate::topics::{self, Consumed, consume, door, ids};
 
 /// One in a few dozen certificates of the firehose; each issuance is one alert.
 const LIST: &str = "[[asset]]\nid = \"gardens\"\nkeywords = [\"garden\", \"meadow\", \"river\"]\nkeyword_severity = \
-                    \"low\"\npolicy = \"observe\"\n";
+                    \"high\"\npolicy = \"observe\"\n";
 
 /// Messages a second.
 const RATE: u64 = 500;

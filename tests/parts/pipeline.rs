@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::net::IpAddr;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -246,8 +247,17 @@ fn agrees(record: &Consumed, submitted: &Submitted, stream: &str, alerts: &BTree
         assert_eq!(identities.len(), matched.len(), "{}", context());
     }
     assert!(own["matches_total"].as_u64() >= Some(matched.len() as u64), "{}", context());
-    // An address as common name is odd, whatever stands beside it.
-    let odd: &[&str] = if submitted.common_name == "1.1.1.1" { &["ip_in_cn"] } else { &[] };
+    // An address as common name is odd, whatever stands beside it, and so are names that nobody can own.
+    let names = submitted.names.iter().chain([&submitted.common_name]);
+    let names: Vec<_> = names.filter(|name| !name.is_empty() && name.parse::<IpAddr>().is_err()).collect();
+    let odd: Vec<&str> = [
+        ("ip_in_cn", submitted.common_name == "1.1.1.1"),
+        ("single_label_name", names.iter().any(|name| !name.contains('.'))),
+        ("unknown_tld", names.iter().any(|name| name.ends_with(".test"))),
+    ]
+    .into_iter()
+    .filter_map(|(kind, is)| is.then_some(kind))
+    .collect();
     assert_eq!(own["anomalies"], serde_json::json!(odd), "{}", context());
 }
 

@@ -15,7 +15,7 @@ use crate::topics::{self, consume, door, ids};
 const SAID_WITHIN: Duration = Duration::from_secs(15);
 
 /// Alerts and matches, many and small: the firehose names a garden in one of a few dozen certificates.
-const LIST: &str = "[[asset]]\nid = \"gardens\"\nkeywords = [\"garden\", \"meadow\"]\nkeyword_severity = \"low\"\n\
+const LIST: &str = "[[asset]]\nid = \"gardens\"\nkeywords = [\"garden\", \"meadow\"]\nkeyword_severity = \"high\"\n\
                     policy = \"observe\"\n";
 
 /// Nothing is delivered and everything is kept; then it is mended, and everything arrives once.
