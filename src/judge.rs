@@ -159,6 +159,11 @@ impl Verdict {
         }
     }
 
+    /// The identities that matched, one for each pattern.
+    pub fn matched(&self) -> Vec<usize> {
+        self.matches.iter().map(|matched| matched.identity).collect()
+    }
+
     /// Adds a reason. The first is the one that a pager shows.
     pub fn reason(&mut self, code: &'static str, sentence: String) {
         self.reason_codes.push(code);
@@ -219,10 +224,8 @@ impl Case<'_> {
                     }
                 }
                 Coverage::Unknown(what) => {
-                    let reason = format!(
-                        "{} expects an issuer by its {what}, which this message does not carry",
-                        asset.id
-                    );
+                    let reason =
+                        format!("{} asks for the {what}, which this message does not show", asset.id);
                     verdict.reason("issuer.not_verified", reason);
                     self.unexpected(asset, Rule::NotVerified, owned, verdict);
                 }
@@ -412,22 +415,28 @@ impl Case<'_> {
             Some(id) => Answer::of(table.issuer_key_id.contains(id)),
             // The DER decides: a certificate without the extension has no expected key.
             None if self.facts.evidence == crate::entry::Evidence::Der => Answer::No,
-            None => Answer::Unknown("key id"),
+            None => Answer::Unknown("issuer's key id"),
         };
         let key = match self.facts.issuer_spki_sha256() {
             _ if table.issuer_spki_sha256.is_empty() => Answer::Yes,
             Some(key) => Answer::of(table.issuer_spki_sha256.contains(&key)),
-            None => Answer::Unknown("key"),
+            None => Answer::Unknown("issuer's key"),
         };
         // The owner of the key itself, not of a root that has cross-signed it.
         let owner = match self.issuing.ca_owner() {
             _ if table.ca_owner.is_empty() => Answer::Yes,
             Some(owner) => Answer::of(table.ca_owner.iter().any(|expected| expected == owner)),
-            None => Answer::Unknown("owner in CCADB"),
+            None => Answer::Unknown("issuer's owner in CCADB"),
         };
         [
-            ("issuer_organization", name(&table.issuer_organization, &issuer.organization, "organisation")),
-            ("issuer_common_name", name(&table.issuer_common_name, &issuer.common_name, "common name")),
+            (
+                "issuer_organization",
+                name(&table.issuer_organization, &issuer.organization, "issuer's organisation"),
+            ),
+            (
+                "issuer_common_name",
+                name(&table.issuer_common_name, &issuer.common_name, "issuer's common name"),
+            ),
             ("issuer_key_id", key_id),
             ("issuer_spki_sha256", key),
             ("ca_owner", owner),
@@ -459,7 +468,7 @@ impl Case<'_> {
         let issuer = &self.facts.issuer;
         let hashes = |keys: &[[u8; 32]]| keys.iter().map(|key| issuance::hex(key)).collect::<Vec<_>>();
         let owner: Vec<String> = self.issuing.ca_owner().map(str::to_owned).into_iter().collect();
-        let issuer_key = self.facts.issuer_certificate().map(|issuer| issuance::hex(&issuer.spki_sha256));
+        let issuer_key = self.facts.issuer_spki_sha256().map(|key| issuance::hex(&key));
         let mut keys = Vec::new();
         for (key, answer) in self.issuer_answers(table) {
             let (expected, seen) = match key {

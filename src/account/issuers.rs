@@ -8,8 +8,8 @@ use std::collections::HashSet;
 
 use crate::entry::{Facts, issuance};
 
-/// Pairs of asset and issuer, 50 bytes each: a thousand assets with every issuing CA of the world.
-pub const MAX_ISSUERS: usize = 4_000_000;
+/// Pairs of asset and issuer, 200 bytes each: 20 MB. A thousand assets have a few issuers each.
+pub const MAX_ISSUERS: usize = 100_000;
 
 /// Bytes of an issuer's name that are kept whole; a longer one is kept as its hash.
 const MAX_NAME_BYTES: usize = 80;

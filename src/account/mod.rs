@@ -203,12 +203,15 @@ impl Account {
         let (mut matched, mut malformed) = (tally.matched, tally.malformed);
         let mut unmatched = tally.unmatched;
         let live = batch.position.live;
+        // Copies that are taken although their index was seen.
+        let mut better = 0;
         let mut new = 0;
         for finding in std::mem::take(&mut batch.findings) {
             let place = finding.facts.as_ref().and_then(|f| Some((f.log.clone()?, f.index?)));
             if let (true, Some((log, index))) = (live, place) {
-                let better = finding.malformed.is_none() && self.broken.remove(&(log.clone(), index));
-                if self.ledger.contains(&log, index) && !better {
+                let mends = finding.malformed.is_none() && self.broken.remove(&(log.clone(), index));
+                better += u64::from(mends);
+                if self.ledger.contains(&log, index) && !mends {
                     let counted = if finding.malformed.is_some() { &mut malformed } else { &mut matched };
                     *counted = counted.saturating_sub(1);
                     self.counts.repeated += 1;
@@ -228,7 +231,7 @@ impl Account {
                 new += self.ledger.insert(&run.log, run.first, run.last);
             }
             // What was neither new nor a finding was unmatched, now and before.
-            let repeated = batch.receipts.count().saturating_sub(new);
+            let repeated = batch.receipts.count().saturating_sub(new + better);
             let repeated = repeated.saturating_sub(repeated_findings).min(unmatched);
             unmatched -= repeated;
             self.counts.repeated += repeated;
@@ -264,7 +267,7 @@ impl Account {
                 if verdict.ruling == Ruling::Unexpected {
                     verdict.reason(
                         "issuer.first_for_asset",
-                        format!("no certificate of its issuer for {} was seen before", asset.id),
+                        format!("the first certificate of its issuer for {} since the start", asset.id),
                     );
                 }
             }
@@ -288,16 +291,7 @@ impl Account {
     fn raise(&mut self, rule: Rule, case: &Case<'_>, now: Timestamp) -> Option<Uuid> {
         let Case { facts, verdict, matcher, .. } = *case;
         let asset = matcher.asset(verdict.asset);
-        let answer = match rule {
-            Rule::Suspected if facts.malformed => {
-                self.raised.look_by_id(id::suspected(&facts.address(), &asset.id))
-            }
-            _ => {
-                let matched: Vec<usize> = verdict.matches.iter().map(|m| m.identity).collect();
-                self.raised.look(facts, &asset.id, rule.label(), &matched)
-            }
-        };
-        let id = match answer {
+        let id = match self.raised.look(facts, &asset.id, rule, &verdict.matched()) {
             Answer::Known(id) => return Some(id),
             Answer::New(id) => id,
         };
@@ -395,9 +389,11 @@ impl Account {
         let shed = self.counts.shed - self.shed_said;
         if shed > 0 {
             self.shed_said = self.counts.shed;
-            let message = format!(
-                "{shed} messages were shed: records waited for Kafka up to the bound, or came in faster than they are taken in"
-            );
+            // The number is in `count` alone: what waits for its minute adds up there.
+            let message =
+                "messages were shed: records wait for Kafka up to the bound, or come in faster than \
+                           they are taken in"
+                    .to_owned();
             let detail = HealthDetail { count: Some(shed), ..HealthDetail::default() };
             self.say(Health { kind: HealthKind::InternalError, message, detail }, now);
         }

@@ -10,6 +10,7 @@ use ring::digest::{Context, SHA256};
 use uuid::Uuid;
 
 use crate::entry::{Facts, Provenance, Timestamp, Value, issuance};
+use crate::judge::Rule;
 use crate::record::id;
 
 /// How long after the certificate's end a copy of it may still be logged, or a feed be replayed.
@@ -49,13 +50,14 @@ pub enum Answer {
 impl Raised {
     /// Looks an alert up. `asset`, `rule` and `matched` are what its id is made of beside the
     /// certificate.
-    pub fn look(&mut self, facts: &Facts, asset: &str, rule: &str, matched: &[usize]) -> Answer {
+    pub fn look(&mut self, facts: &Facts, asset: &str, rule: Rule, matched: &[usize]) -> Answer {
         let id = id::alert(facts, asset, rule, matched, None);
         let Some(before) = self.alerts.get_mut(&id) else { return Answer::New(id) };
         match (before.key, facts.spki_sha256) {
             // Both seen as DER, with different keys: two certificates, whatever they claim.
             (Some(before), Some(key)) if before != key => {
-                self.look_by_id(id::alert(facts, asset, rule, matched, Some(&issuance::hex(&key))))
+                let id = id::alert(facts, asset, rule, matched, Some(&issuance::hex(&key)));
+                if self.alerts.contains_key(&id) { Answer::Known(id) } else { Answer::New(id) }
             }
             (None, key) => {
                 // Raised on text; from here on its key is known.
@@ -64,11 +66,6 @@ impl Raised {
             }
             _ => Answer::Known(id),
         }
-    }
-
-    /// Looks up an alert whose id says all: that of an entry which could not be decoded.
-    pub fn look_by_id(&self, id: Uuid) -> Answer {
-        if self.alerts.contains_key(&id) { Answer::Known(id) } else { Answer::New(id) }
     }
 
     /// Enters an alert that is raised. Returns until when it is kept.

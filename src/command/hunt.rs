@@ -277,7 +277,7 @@ impl Hunt<'_> {
 /// `unexpected (critical) resolver: 1.1.1.1 by 1.1.1.1/32 in san.ip, issued by …; why`.
 fn told(finding: &Finding, verdict: &Verdict) -> String {
     let matcher = &finding.matcher;
-    let asset = matcher.list().assets.get(verdict.asset as usize).map_or("-", |asset| &asset.id);
+    let asset = &matcher.asset(verdict.asset).id;
     let severity = verdict.severity.map(|s| format!(" ({})", s.label())).unwrap_or_default();
     let facts = finding.facts.as_deref();
     let mut what: Vec<String> = verdict

@@ -4,6 +4,7 @@
 use uuid::Uuid;
 
 use crate::entry::{Facts, Identities, Timestamp, Value};
+use crate::judge::Rule;
 
 /// UUIDv5 of `urn:certsieve` in the URL namespace.
 pub const NAMESPACE: Uuid = Uuid::from_u128(0x0ae7a2cf_5ae2_53e7_8ecc_b3c2d6b0c25c);
@@ -13,12 +14,19 @@ fn of(parts: &[&str]) -> Uuid {
 }
 
 /// Of an alert: issuance, asset, rule, validity and the matched identities. `key` is added where the
-/// same alert was raised for another subject key.
-pub fn alert(facts: &Facts, asset: &str, rule: &str, matched: &[usize], key: Option<&str>) -> Uuid {
+/// same alert was raised for another subject key. What could not be decoded is known by where it stands.
+pub fn alert(facts: &Facts, asset: &str, rule: Rule, matched: &[usize], key: Option<&str>) -> Uuid {
+    if rule == Rule::Suspected && facts.malformed {
+        let entry = facts.address();
+        let mut parts = vec!["alert"];
+        parts.extend(entry.iter().map(String::as_str));
+        parts.push(asset);
+        return of(&parts);
+    }
     let time = |time: Option<Timestamp>| time.map(|t| t.to_string()).unwrap_or_default();
     let (not_before, not_after) = (time(facts.not_before), time(facts.not_after));
     let names = identities(&facts.identities, matched);
-    let mut parts = vec!["alert", &facts.issuance_key, asset, rule, &not_before, &not_after];
+    let mut parts = vec!["alert", &facts.issuance_key, asset, rule.label(), &not_before, &not_after];
     parts.extend(names.iter().map(String::as_str));
     parts.extend(key);
     of(&parts)
@@ -38,14 +46,6 @@ pub fn malformed(entry: &[String]) -> Uuid {
     let mut parts = vec!["malformed"];
     parts.extend(entry.iter().map(String::as_str));
     parts.push("-");
-    of(&parts)
-}
-
-/// Of the `suspected` alert on what could not be decoded; `entry` as [`Facts::address`] gives it.
-pub fn suspected(entry: &[String], asset: &str) -> Uuid {
-    let mut parts = vec!["alert"];
-    parts.extend(entry.iter().map(String::as_str));
-    parts.push(asset);
     of(&parts)
 }
 

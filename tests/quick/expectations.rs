@@ -104,6 +104,52 @@ fn what_is_not_at_hand_is_not_verified() {
     }
 }
 
+/// A CA that writes another's name or key id is found out where its own certificate is at hand.
+#[test]
+fn a_claim_is_held_against_the_issuer_s_own_certificate() {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    let list = |key: &str| {
+        format!(
+            "[[asset]]\nid = 'a'\ndomains = ['example.com']\npolicy = 'expect'\n[[asset.expect]]\n{key}\n"
+        )
+    };
+    let honest = Certificate::of([dns("www.example.com")]).issuer("One", "CA 1");
+    let own = honest.issuer_certificate();
+    let key = key_of(&own);
+    let renamed = own.clone().issuer_of("Two", "CA 2", &[0x7f, 0x3c, 0x1d, 0x9a]);
+    let rekeyed = own.clone().issuer_of("One", "CA 1", &[9, 9, 9]);
+    let spelled = own.clone().issuer_of("ONE", "ca  1", &[0x7f, 0x3c, 0x1d, 0x9a]);
+    let (verified, claimed) =
+        ("a expected [issuer.expected] verified", "a expected [issuer.expected] claimed");
+    let forged = "a unexpected unexpected-issuer high [issuer.claim_mismatch] claimed";
+    let by_name = list("issuer_organization = 'One'");
+    let by_id = list("issuer_key_id = '7f3c1d9a'");
+    let by_key = list(&format!("issuer_spki_sha256 = '{key}'"));
+    for (list, chain, want) in [
+        (&by_name, Some(&own), verified),
+        (&by_id, Some(&own), verified),
+        (&by_key, Some(&own), verified),
+        (&by_name, Some(&spelled), verified),
+        (&by_name, None, claimed),
+        (&by_name, Some(&renamed), forged),
+        (&by_id, Some(&renamed), forged),
+        (&by_id, Some(&rekeyed), forged),
+        (&by_key, Some(&rekeyed), forged),
+        (&by_key, None, "a unexpected not-verified medium [issuer.not_verified] claimed"),
+    ] {
+        let mut message = honest.go("log.example", 1, true);
+        message["data"]["chain"] =
+            chain.map(|link| json!({"as_der": STANDARD.encode(link.der())})).into_iter().collect();
+        let out = Bench::new(list).take(&[message.to_string()]);
+        let record = of(&out, Topic::Match)[0];
+        let got = format!("{} {}", verdicts(&out)[0], record.text("/certsieve/issuer/strength"));
+        assert_eq!(got, want, "{list} {chain:?}");
+        let odd = record.texts("/certsieve/anomalies").contains(&"issuer_claim_mismatch");
+        assert_eq!(odd, want == forged);
+    }
+}
+
 #[test]
 fn a_name_that_could_be_anybody_s_is_one_alert_for_the_list() {
     let asset = |id: &str, name: &str, policy: &str| {
@@ -224,6 +270,28 @@ fn low_and_medium_alerts_are_capped_and_told() {
     assert_eq!(told[0].value["certsieve"]["health"], json!({"asset": "a", "count": 2}));
     let copy = Certificate::of([dns("bank4.example.org")]).full("other.example", 4);
     assert_eq!(of(&bench.take(&[copy]), Topic::Alert).len(), 1);
+}
+
+/// What is shed is said, although the outbox is full of what waits.
+#[test]
+fn what_is_shed_is_said_with_its_number() {
+    let list = "[[asset]]\nid = 'a'\ndomains = ['example.com']\npolicy = 'never-issue'\n";
+    let mut bench = Bench::with_outbox(list, 1);
+    let message = |n: u64| Certificate::of([dns(format!("w{n}.example.com"))]).full("log.example", n);
+    // The first fills it, and the nine behind it are shed, in two turns within a minute.
+    for range in [0..1, 1..4, 4..10] {
+        let messages: Vec<String> = range.map(message).collect();
+        let batch = bench.sift("eu", true, &messages);
+        bench.account.admit(batch, bench.now);
+        bench.account.commit(bench.now);
+    }
+    bench.now = bench.now.plus_millis(60_000);
+    bench.account.commit(bench.now);
+    let out = bench.deliver();
+    let said = of(&out, Topic::Health);
+    let numbers: Vec<_> = said.iter().map(|out| out.value["certsieve"]["health"]["count"].clone()).collect();
+    assert_eq!(numbers, [3, 6]);
+    assert!(said.iter().all(|out| out.text("/event/action") == "internal-error"));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use certsieve::record::{Outcome, Rejection, Report, Topic};
 use proptest::prelude::*;
 
 use crate::support::entries::{Certificate, dns};
-use crate::support::pipeline::{Bench, NOW};
+use crate::support::pipeline::{Bench, NOW, of};
 
 const LIST: &str = "[[asset]]\nid = 'shop'\ndomains = ['shop.example']\npolicy = 'never-issue'";
 
@@ -214,5 +214,26 @@ fn a_repeated_index_is_counted_once_as_what_it_is() {
         let counts = bench.account.counts();
         let got = [counts.matched, counts.malformed, counts.unmatched, counts.repeated];
         assert_eq!(got, want, "{feed} {indexes:?}");
+    }
+}
+
+/// A copy that could not be decoded keeps no whole one away, and each message counts as what it is.
+#[test]
+fn a_whole_copy_is_taken_after_a_broken_one() {
+    let mut bench = Bench::new(LIST);
+    let whole = |index| Certificate::of([dns("n.shop.example")]).lite("log-0.example", index);
+    let steps: [(&str, Vec<String>, [u64; 4], usize); 4] = [
+        ("a", vec![malformed(0, 7), message(0, 2)], [0, 1, 1, 0], 0),
+        ("b", vec![malformed(0, 7)], [0, 1, 1, 1], 0),
+        ("b", vec![whole(7), message(0, 2), message(0, 3)], [1, 1, 2, 2], 1),
+        ("a", vec![whole(7)], [1, 1, 2, 3], 0),
+    ];
+    for (feed, lines, want, alerts) in steps {
+        let batch = bench.sift(feed, true, &lines);
+        bench.account.admit(batch, NOW);
+        let counts = bench.account.counts();
+        let got = [counts.matched, counts.malformed, counts.unmatched, counts.repeated];
+        assert_eq!(got, want, "{feed} {lines:?}");
+        assert_eq!(of(&bench.deliver(), Topic::Alert).len(), alerts, "{feed} {lines:?}");
     }
 }

@@ -49,6 +49,8 @@ pub struct Certificate {
     pub poison: bool,
     /// Each number is another subject key.
     pub subject_key: u8,
+    /// Of an issuer's own certificate: organisation and common name of the subject, and its key identifier.
+    pub authority: Option<(String, String, Vec<u8>)>,
 }
 
 pub const NOT_BEFORE: i64 = 1_795_595_398;
@@ -68,7 +70,15 @@ impl Certificate {
             san: Some(san.into()),
             poison: false,
             subject_key: 1,
+            authority: None,
         }
+    }
+
+    /// The certificate of this one's issuer, as it should stand in the chain.
+    pub fn issuer_certificate(&self) -> Certificate {
+        let key_id = self.authority_key_id.clone().unwrap_or_default();
+        let authority = Some((self.issuer_organization.clone(), self.issuer_common_name.clone(), key_id));
+        Certificate { authority, san: None, ..Certificate::of([]).issuer("Root of it all", "Root") }
     }
 
     pub fn common_name(mut self, name: impl AsRef<[u8]>) -> Certificate {
@@ -87,10 +97,19 @@ impl Certificate {
         self
     }
 
+    /// The same certificate of an issuer, for another name and key id.
+    pub fn issuer_of(mut self, organization: &str, common_name: &str, key_id: &[u8]) -> Certificate {
+        self.authority = Some((organization.to_owned(), common_name.to_owned(), key_id.to_vec()));
+        self
+    }
+
     pub fn der(&self) -> Vec<u8> {
         let mut extensions = Vec::new();
         if let Some(id) = &self.authority_key_id {
             extensions.push(extension(&[0x55, 0x1d, 0x23], &sequence(&[element(0x80, id)])));
+        }
+        if let Some((_, _, key_id)) = &self.authority {
+            extensions.push(extension(&[0x55, 0x1d, 0x0e], &element(0x04, key_id)));
         }
         if let Some(san) = &self.san {
             let names: Vec<Vec<u8>> = san
@@ -110,12 +129,15 @@ impl Certificate {
                 element(0x04, &[0x05, 0x00]),
             ]));
         }
-        let issuer = sequence(&[
-            attribute(6, b"HR"),
-            attribute(10, self.issuer_organization.as_bytes()),
-            attribute(3, self.issuer_common_name.as_bytes()),
-        ]);
-        let subject: Vec<Vec<u8>> = self.common_names.iter().map(|name| attribute(3, name)).collect();
+        let authority = |organization: &str, common_name: &str| {
+            let country = attribute(6, b"HR");
+            vec![country, attribute(10, organization.as_bytes()), attribute(3, common_name.as_bytes())]
+        };
+        let issuer = sequence(&authority(&self.issuer_organization, &self.issuer_common_name));
+        let subject: Vec<Vec<u8>> = match &self.authority {
+            Some((organization, common_name, _)) => authority(organization, common_name),
+            None => self.common_names.iter().map(|name| attribute(3, name)).collect(),
+        };
         // id-ecPublicKey on prime256v1 (RFC 5480), and ecdsa-with-SHA256 (RFC 5758).
         let curve = sequence(&[
             element(0x06, &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01]),

@@ -372,13 +372,7 @@ fn records(finding: &Finding) -> Vec<Record> {
             arrival: &finding.arrival,
         };
         let asset = &matcher.asset(verdict.asset).id;
-        let alert = verdict.rule.map(|rule| match rule {
-            Rule::Suspected if facts.malformed => id::suspected(&facts.address(), asset),
-            _ => {
-                let matched: Vec<usize> = verdict.matches.iter().map(|m| m.identity).collect();
-                id::alert(facts, asset, rule.label(), &matched, None)
-            }
-        });
+        let alert = verdict.rule.map(|rule| id::alert(facts, asset, rule, &verdict.matched(), None));
         records.extend(alert.and_then(|id| composer.alert(id, &case, now)));
         records.push(composer.matched(id::matched(facts, asset), alert, &case, now));
     }
