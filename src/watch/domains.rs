@@ -160,9 +160,12 @@ impl Domains {
                 return Some(index);
             }
             *steps -= 1;
+            // With its registrable domain among the literal labels it is one asset's, who may except it.
+            let beyond = |watched| psl::domain_str(watched).is_none_or(|domain| domain.len() > tail.len());
             if let Some(all) = denotes(head, rest)
                 && (all || !entry.exact)
                 && wanted(entry.asset)
+                && beyond(self.name_of(entry))
             {
                 return Some(index);
             }

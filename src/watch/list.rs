@@ -477,14 +477,7 @@ impl Reading {
         let names = &mut self.list.entries.names;
         names.reserve(memchr::memchr_iter(b'\n', bulk.bytes.as_slice()).count() + 1, text.len());
         let mut any = false;
-        let mut start = 0;
-        for line in text.split_inclusive('\n') {
-            let entry = entry_of(line);
-            let at = start + line.len() - line.trim_start().len();
-            start += line.len();
-            if entry.is_empty() {
-                continue;
-            }
+        for (at, entry) in entries_of(text) {
             any = true;
             match dialect.parse(entry) {
                 Ok((name, exact)) => names.push(&name, asset, exact),
@@ -545,8 +538,19 @@ impl Dialect {
     }
 }
 
+/// The entries of a bulk list, one a line, each with where it begins.
+pub(super) fn entries_of(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut start = 0;
+    text.split_inclusive('\n').filter_map(move |line| {
+        let at = start + line.len() - line.trim_start().len();
+        start += line.len();
+        let entry = entry_of(line);
+        (!entry.is_empty()).then_some((at, entry))
+    })
+}
+
 /// What of a line is its entry: neither white space around it nor a comment.
-pub(super) fn entry_of(line: &str) -> &str {
+fn entry_of(line: &str) -> &str {
     let entry = line.trim();
     if entry.starts_with('#') {
         return &entry[..0];

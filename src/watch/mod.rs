@@ -569,6 +569,20 @@ mod tests {
             hits
         }
 
+        /// Whether a wildcard name could denote an entry whose registrable domain it does not spell out.
+        fn beyond(&self, name: &str) -> bool {
+            let entries = self.domains.iter().map(|d| (d, false)).chain(self.exact.iter().map(|e| (e, true)));
+            name.contains(['*', '?'])
+                && entries.into_iter().any(|(watched, exact)| {
+                    let domain = psl::domain_str(watched).unwrap();
+                    let literal = |label: &str, other: &str| label == other && !label.contains(['*', '?']);
+                    let same = name.split('.').count() == watched.split('.').count();
+                    lies_under(name, watched, label_denotes)
+                        && (!exact || same)
+                        && !lies_under(name, domain, literal)
+                })
+        }
+
         fn address(&self, address: IpAddr) -> Vec<String> {
             if self.except_networks.iter().any(|out| out.contains(&address)) {
                 return Vec::new();
@@ -726,6 +740,18 @@ mod tests {
                 let mut expected = expect(&|plain| plain.name(name));
                 expected.sort();
                 prop_assert_eq!(found, expected, "{} in\n{}", name, &list);
+            }
+            // Where a policy can find something unexpected, what nobody's entry settles is one hit of the list.
+            let judging = list.replace("observe", "never-issue");
+            let judging = super::tests::matcher(&judging);
+            for name in &names {
+                let mut found = Vec::new();
+                judging.beyond(name, &mut STEPS.clone(), &mut found);
+                prop_assert_eq!(found.len(), usize::from(assets.iter().any(|plain| plain.beyond(name))), "{} in\n{}", name, &list);
+                prop_assert!(found.iter().all(|hit| hit.asset == LIST));
+                found.clear();
+                matcher.beyond(name, &mut STEPS.clone(), &mut found);
+                prop_assert!(found.is_empty(), "what is only observed counts for nothing");
             }
             for address in &addresses {
                 let mut found = hits(&matcher, &address.to_string(), None);
