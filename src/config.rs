@@ -708,6 +708,8 @@ contact = "ops"
             (&format!("{kafka}brokers = 'x'\n"), 7, "this is no TOML: duplicate key"),
             (&format!("{LEAST}[kafka]\nbrokers = 'ssl://a:1'\n"), 6, "broker `ssl://a:1` has a scheme"),
             (&format!("{LEAST}[kafka]\nbrokers = 'a:1,,b:1'\n"), 6, "broker `` is no host and port"),
+            (&format!("{LEAST}[kafka]\nbrokers = 'a:99999'\n"), 6, "broker `a:99999` has no such port"),
+            (&format!("{LEAST}[kafka]\nbrokers = '[::1]:0'\n"), 6, "broker `[::1]:0` has no such port"),
             (&format!("{kafka}topic_prefix = '{}'\n", "x".repeat(240)), 7, "topic_prefix has 240 bytes"),
             (&format!("{kafka}create_topics = 'yes'\n"), 7, "create_topics is text"),
             (&format!("{kafka}password_file = 'password'\n"), 7, "password_file without username"),
@@ -725,6 +727,16 @@ contact = "ops"
                 &format!("{properties}'test.mock.num.brokers' = 3\n"),
                 8,
                 "property `test.mock.num.brokers` is certsieve's own: it would write to a broker that is none",
+            ),
+            (
+                &format!("{properties}'batch.size' = 3\n"),
+                8,
+                "property `batch.size` is certsieve's own: batches are kept under a broker's limit, which refuses a whole one",
+            ),
+            (
+                &format!("{properties}'ssl.ca.location' = 'no.pem'\n"),
+                8,
+                "property `ssl.ca.location` `DIR/no.pem` cannot be read: No such file or directory (os error 2)",
             ),
             (
                 &format!("{properties}dr_msg_cb = 'x'\n"),

@@ -10,14 +10,14 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::{Environment, Exit, run::refuse};
-use crate::ccadb::Authorities;
+use crate::ccadb::{Authorities, Data};
 use crate::clock;
 use crate::config::{CertstreamFeed, Config, FeedConfig, Loaded};
 use crate::entry::Timestamp;
 use crate::entry::message::{Message, decode};
 use crate::feed::{CONNECT_RESULTS, FeedMeter, Intake, Refusal, certstream};
 use crate::sieve::Sieve;
-use crate::watch::{MatchKind, Matcher};
+use crate::watch::{Asset, MatchKind, Matcher, WatchList};
 
 /// Arguments of `certsieve check`.
 #[derive(Clone, Debug, clap::Args)]
@@ -63,6 +63,7 @@ pub async fn run(args: CheckArgs, env: Environment, out: &mut impl Write) -> Exi
         ),
     );
     said.authorities(&authorities);
+    said.owners(matcher.list(), &authorities);
     let sieve = Sieve::new(matcher);
     for feed in &config.feeds {
         said.fitness(feed, &sieve);
@@ -113,6 +114,21 @@ impl<W: Write> Said<'_, W> {
                 );
                 self.line("warning", &text);
             }
+        }
+    }
+
+    /// Assets that expect an owner which nothing here can tell.
+    fn owners(&mut self, list: &WatchList, authorities: &Authorities) {
+        if authorities.data() == Data::Ccadb {
+            return;
+        }
+        let asks = |asset: &&Asset| asset.expect.iter().any(|table| !table.ca_owner.is_empty());
+        for asset in list.assets.iter().filter(asks) {
+            let id = &asset.id;
+            let text = format!(
+                "asset {id} expects a ca_owner, and [trust] names no CCADB report: it is never verified"
+            );
+            self.line("warning", &text);
         }
     }
 

@@ -531,3 +531,46 @@ fn check_asks_the_client_about_properties() {
         assert!(said.stdout.contains(name), "{}", said.stdout);
     }
 }
+
+/// It was never up, so that nothing else would say it.
+#[test]
+fn a_feed_that_never_comes_up_is_said_to_be_down() {
+    let list = "[[asset]]\nid = 'a'\ndomains = ['example.com']\npolicy = 'observe'\n";
+    // Bound and closed again: nobody listens there.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let config = format!(
+        "watchlists = ['w.toml']\n[[feed]]\nkind = 'certstream'\nname = 'eu'\nurl = 'ws://127.0.0.1:{port}/'\n"
+    );
+    let folder = folder(&[("c.toml", config.as_bytes()), ("w.toml", list.as_bytes())]);
+    let mut run = certsieve();
+    run.current_dir(folder.path()).args(["run", "--stdout", "-c", "c.toml"]);
+    let mut child = run.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let lines = std::io::BufReader::new(child.stdout.take().unwrap());
+    let down = std::io::BufRead::lines(lines).map_while(Result::ok).find(|line| line.contains("feed-down"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let down: Value = serde_json::from_str(&down.expect("it is said")).unwrap();
+    assert_eq!(down["value"]["certsieve"]["health"]["feed"], "eu");
+}
+
+/// What is under way is waited for, and then no longer.
+#[test]
+fn a_reader_that_reads_no_more_does_not_hold_up_a_stop() {
+    let list = "[[asset]]\nid = 'a'\nkeywords = ['name']\npolicy = 'observe'\n";
+    let text: String = (0..2_000).map(|n| format!("{}\n", names(&[&format!("name-{n}.example")]))).collect();
+    let config = "watchlists = ['w.toml']\n[[feed]]\nkind = 'file'\nname = 'rec'\npath = 'rec.jsonl'\n";
+    let folder =
+        folder(&[("c.toml", config.as_bytes()), ("w.toml", list.as_bytes()), ("rec.jsonl", text.as_bytes())]);
+    let mut run = certsieve();
+    run.current_dir(folder.path()).args(["run", "--stdout", "-c", "c.toml"]);
+    let mut child = run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut unread = child.stdout.take().unwrap();
+    // The first bytes are there, and far more than a pipe holds is on its way.
+    std::io::Read::read_exact(&mut unread, &mut [0; 16]).unwrap();
+    std::process::Command::new("sh").arg("-c").arg(format!("kill -TERM {}", child.id())).status().unwrap();
+    let ended = child.wait_with_output().unwrap();
+    drop(unread);
+    assert_eq!(ended.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(said.contains("takes no more"), "{said}");
+}

@@ -196,6 +196,14 @@ mod tests {
     }
 
     #[test]
+    fn how_long_a_batch_waits_is_the_operators() {
+        for (properties, want) in [(&[][..], "5"), (&[("linger.ms", "50")], "50")] {
+            let settings = Settings::new(&config(properties), "c");
+            assert_eq!(settings.producer(false).get("linger.ms"), Some(want));
+        }
+    }
+
+    #[test]
     fn system_roots_are_looked_for_when_tls_is_asked_for_and_none_are_given() {
         for (properties, want) in [
             (&[][..], None),
