@@ -21,6 +21,7 @@ pub mod sieve;
 pub mod watch;
 
 pub mod publish;
+pub mod store;
 
 pub mod clock;
 pub mod demo;

@@ -65,6 +65,24 @@ pub struct Record {
     pub at: Timestamp,
 }
 
+/// The headers of every kind of record.
+const HEADERS: [&str; 9] = [
+    "ce_specversion",
+    "ce_id",
+    "ce_type",
+    "ce_source",
+    "ce_subject",
+    "ce_time",
+    "ce_dataschema",
+    "ce_severity",
+    "content-type",
+];
+
+/// The header of this name, when there is one.
+pub fn header(name: &str) -> Option<&'static str> {
+    HEADERS.into_iter().find(|header| *header == name)
+}
+
 impl Record {
     /// Bytes that it holds in a queue.
     pub fn size(&self) -> usize {

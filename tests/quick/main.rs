@@ -5,6 +5,7 @@ mod support;
 
 mod cli;
 mod contract;
+mod crash;
 mod dialects;
 mod expectations;
 mod explain;
@@ -17,5 +18,6 @@ mod month;
 mod proxy;
 mod records;
 mod siem;
+mod store;
 mod tidy;
 mod trust;
