@@ -14,6 +14,7 @@ pub mod feed;
 
 pub mod account;
 pub mod ccadb;
+pub mod ctlog;
 pub mod entry;
 pub mod judge;
 pub mod record;
@@ -24,6 +25,7 @@ pub mod publish;
 
 pub mod clock;
 pub mod demo;
+pub mod fetch;
 pub mod http;
 pub mod metrics;
 pub mod topology;
