@@ -280,7 +280,8 @@ async fn body(answer: Response<Incoming>, limit: usize, within: Within) -> Resul
         return Err(TransportError::TooLarge { limit, compressed: false });
     }
     let sink = Bounded { bytes: Vec::with_capacity(announced as usize), limit };
-    let mut sink = if compressed { Sink::Gzip(MultiGzDecoder::new(sink)) } else { Sink::Plain(sink) };
+    let mut sink =
+        if compressed { Sink::Gzip(Box::new(MultiGzDecoder::new(sink))) } else { Sink::Plain(sink) };
     let mut received = 0;
     loop {
         let frame = timeout_at(within.end, body.frame()).await.map_err(|_| within.over("a whole answer"))?;
@@ -301,7 +302,7 @@ const MAX_NAMED: usize = 40;
 /// Where a body goes.
 enum Sink {
     Plain(Bounded),
-    Gzip(MultiGzDecoder<Bounded>),
+    Gzip(Box<MultiGzDecoder<Bounded>>),
 }
 
 impl Sink {

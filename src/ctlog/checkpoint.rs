@@ -79,10 +79,10 @@ impl TreeHead {
         if lines.next().is_some() {
             return Err(CheckpointError::Extension);
         }
-        if let Some(origin) = origin {
-            if named.contains("://") || named.ends_with('/') || log_name(named) != origin {
-                return Err(CheckpointError::Origin { named: said(named), wanted: origin.to_owned() });
-            }
+        if let Some(origin) = origin
+            && (named.contains("://") || named.ends_with('/') || log_name(named) != origin)
+        {
+            return Err(CheckpointError::Origin { named: said(named), wanted: origin.to_owned() });
         }
         let Some(key) = key else {
             // The time is part of the signature; without a key it cannot be told which signature is the log's.

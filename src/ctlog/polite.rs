@@ -167,7 +167,9 @@ pub fn retry_after(value: &str, at: Timestamp) -> Option<Duration> {
         // A number that no variable holds is a long time too.
         Duration::from_secs(value.parse().unwrap_or(u64::MAX))
     } else {
-        let date = httpdate::parse_http_date(value).ok()?.duration_since(UNIX_EPOCH).ok()?;
+        // Skylight writes its dates with another name for the same zone.
+        let value = value.strip_suffix("UTC").map_or_else(|| value.to_owned(), |date| format!("{date}GMT"));
+        let date = httpdate::parse_http_date(&value).ok()?.duration_since(UNIX_EPOCH).ok()?;
         let now = Duration::from_millis(u64::try_from(at.0).ok()?);
         date.saturating_sub(now)
     };
@@ -262,6 +264,7 @@ mod tests {
             ("Sun, 06 Nov 1994 08:49:37 GMT", Some(30)),
             ("Sunday, 06-Nov-94 08:49:37 GMT", Some(30)),
             ("Sun Nov  6 08:49:37 1994", Some(30)),
+            ("Sun, 06 Nov 1994 08:49:37 UTC", Some(30)),
             ("Sun, 06 Nov 1994 08:49:00 GMT", Some(0)),
             ("Mon, 07 Nov 1994 08:49:37 GMT", Some(3600)),
             ("Thu, 01 Jan 1970 00:00:00 GMT", Some(0)),

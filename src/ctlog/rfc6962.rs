@@ -24,6 +24,10 @@ pub const MOST_AT_ONCE: u64 = 1_000;
 /// An answer of [`MOST_AT_ONCE`] usual entries has 7 MiB. One that has more is asked for in halves.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 
+/// A log that gave too little once, because it had no more then, is not asked for little for ever; one that
+/// never gives more answers one request in so many in vain.
+const AGAIN_AFTER: u32 = 50;
+
 /// Answers to a request for more than the log can give.
 const TOO_MUCH: [u16; 2] = [400, 413];
 
@@ -45,6 +49,7 @@ pub(super) async fn entries(
     first: u64,
     last: u64,
 ) -> Result<Fetch, LogError> {
+    let before = locked(batch).most;
     loop {
         let asked = locked(batch).ask(first, last);
         let path = format!("ct/v1/get-entries?start={first}&end={}", first + (asked - 1));
@@ -55,7 +60,13 @@ pub(super) async fn entries(
                 return Ok(fetch);
             }
             Err(error) if asked > 1 && error.fault.is_too_much() => locked(batch).too_much(asked),
-            Err(error) => return Err(error),
+            Err(error) => {
+                // Not even one: it was not the number, but where the log's tree ends for this server of it.
+                if asked == 1 && error.fault.is_too_much() {
+                    locked(batch).most = before;
+                }
+                return Err(error);
+            }
         }
     }
 }
@@ -70,6 +81,8 @@ pub(super) fn locked(batch: &Mutex<Batch>) -> MutexGuard<'_, Batch> {
 pub(super) struct Batch {
     /// More is not asked for.
     most: u64,
+    /// Answers since then that gave as many; after [`AGAIN_AFTER`] more is tried.
+    full: u32,
     /// What the log gives at most, once two answers in a row were short: the first may end where the log
     /// likes its answers to begin.
     gives: Option<u64>,
@@ -79,7 +92,7 @@ pub(super) struct Batch {
 
 impl Batch {
     pub fn new() -> Batch {
-        Batch { most: MOST_AT_ONCE, gives: None, ended: None }
+        Batch { most: MOST_AT_ONCE, full: 0, gives: None, ended: None }
     }
 
     fn ask(&self, first: u64, last: u64) -> u64 {
@@ -96,10 +109,18 @@ impl Batch {
         if self.gives.is_some_and(|gives| gives < given) {
             self.gives = Some(given);
         }
+        if given == self.most && self.most < MOST_AT_ONCE {
+            self.full += 1;
+            if self.full == AGAIN_AFTER {
+                self.most = (self.most * 2).min(MOST_AT_ONCE);
+                self.full = 0;
+            }
+        }
     }
 
     fn too_much(&mut self, asked: u64) {
         self.most = (asked / 2).max(1);
+        self.full = 0;
     }
 
     /// The last index that one answer can be expected to give from `first` on: logs like their answers to end
@@ -239,6 +260,11 @@ mod tests {
             assert_eq!(batch.ask(0, 5_000), want);
         }
         assert_eq!(batch.end(5), 5);
+        for want in [2, 4, 8] {
+            (0..AGAIN_AFTER).for_each(|n| batch.given(u64::from(n), batch.most, batch.most));
+            assert_eq!(batch.ask(0, 5_000), want);
+        }
+        batch.too_much(2);
         assert_eq!(batch.end(u64::MAX), u64::MAX - 1);
     }
 }

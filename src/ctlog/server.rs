@@ -165,6 +165,10 @@ impl Server {
         let turn = self.polite.turn().await;
         let request = Get { url: url.clone(), max_bytes, within: self.within };
         let got = match self.transport.get(request).await {
+            // Whoever carries it out should have seen to that; what is read counts on it.
+            Ok(answer) if answer.body.len() > max_bytes => {
+                Err(TransportError::TooLarge { limit: max_bytes, compressed: false }.into())
+            }
             Ok(answer) => body(answer).and_then(|body| read(body).map_err(Fault::BadData)),
             Err(error) => Err(error.into()),
         };

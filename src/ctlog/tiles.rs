@@ -61,9 +61,6 @@ fn path(index: u64) -> String {
 
 /// The leaves from `first` to `last` of a tile that begins at `start` and holds so many.
 fn read(bytes: Vec<u8>, start: u64, leaves: u64, first: u64, last: u64) -> Result<Fetch, String> {
-    if u32::try_from(bytes.len()).is_err() {
-        return Err(format!("a tile of {} bytes", bytes.len()));
-    }
     let mut spans = Vec::with_capacity(leaves as usize);
     let mut index = start;
     let mut at = 0;
@@ -172,6 +169,26 @@ pub(super) mod tests {
         ] {
             let error = read(bytes, 0, leaves, 0, 255).unwrap_err();
             assert!(error.contains(want), "{want}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_changed_byte_moves_no_leaf() {
+        let good = tile(0..3);
+        for at in 0..good.len() {
+            for flip in [0x01, 0x80, 0xff] {
+                let mut bytes = good.clone();
+                bytes[at] ^= flip;
+                let Ok(fetch) = read(bytes, 0, 3, 0, 2) else { continue };
+                let issuers = Issuers::default();
+                let leaves = fetch.leaves(&issuers);
+                let indexes = leaves.iter().map(|(index, form)| {
+                    let leaf = Leaf::read(Fetched { log: "", log_name: None, index, form });
+                    assert_eq!(leaf.own_index, Some(index), "{at} {flip}");
+                    index
+                });
+                assert!(indexes.eq(0..3), "{at} {flip}");
+            }
         }
     }
 }

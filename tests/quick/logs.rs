@@ -559,6 +559,27 @@ fn an_rfc_6962_log_gives_its_entries_as_it_likes() {
 }
 
 #[test]
+fn a_log_whose_servers_disagree_about_its_size_is_not_asked_for_less_afterwards() {
+    // The STH is of another server: this one has no more than 100 entries yet, then all.
+    let behind = std::sync::atomic::AtomicBool::new(true);
+    let entries = get_entries(300, |start, end| (start, end));
+    let site = Site::start(move |path| {
+        let late = path.contains("start=200") && behind.load(std::sync::atomic::Ordering::SeqCst);
+        if path.ends_with("start=200&end=200") {
+            behind.store(false, std::sync::atomic::Ordering::SeqCst);
+        }
+        if late { with("400 Bad Request", "", b"") } else { entries(path) }
+    });
+    let url = site.url();
+    run(async {
+        let client = client(None, &url, PATIENT);
+        let size = client.tree_head().await.unwrap().size;
+        assert_eq!(client.entries(200, 299, size).await.unwrap_err().outcome(), Outcome::ServerError);
+        assert_eq!(client.entries(200, 299, size).await.unwrap().entries(), 100);
+    });
+}
+
+#[test]
 fn a_range_keeps_its_order_with_several_answers_under_way() {
     // Some answers overtake others.
     let slow = get_entries(2_000, |start, end| (start, end.min(start + 31)));
