@@ -14,6 +14,7 @@ mod identities;
 mod judging;
 mod leaves;
 mod ledger;
+mod logs;
 mod month;
 mod proxy;
 mod records;
