@@ -19,7 +19,7 @@ use certsieve::demo::Stream;
 use certsieve::demo::firehose::Firehose;
 use certsieve::entry::Timestamp;
 use certsieve::record::Arrival;
-use certsieve::sieve::{Batch, Position, Scratch, Sieve, Source};
+use certsieve::sieve::{Batch, Origin, Position, Scratch, Sieve, Source};
 use certsieve::watch::list::Bulk;
 use certsieve::watch::{Matcher, WatchList};
 use fastrand::Rng;
@@ -166,7 +166,7 @@ impl<'a> Case<'a> {
 
     fn sift(&mut self, sieve: &Sieve, now: Timestamp) {
         let arrival = Arrival { feed: "bench".into(), received: now };
-        let position = Position { feed: "bench".into(), live: true };
+        let position = Position { feed: "bench".into(), origin: Origin::Feed };
         let mut batch = Batch::new(position.clone());
         self.matched = 0;
         for (n, message) in self.pool.messages().enumerate() {

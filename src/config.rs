@@ -28,12 +28,14 @@ mod feed;
 mod kafka;
 mod outbox;
 mod proxy;
+mod refill;
 mod trust;
 
 pub use crate::problem::{Problem, Problems};
 use environment::Environment;
 pub use outbox::DEFAULT as DEFAULT_OUTBOX;
 pub use proxy::Proxies;
+pub use refill::{ListSource, RefillConfig};
 pub use trust::read_authorities;
 
 /// Messages up to this size are read unless `max_message_bytes` says otherwise: a certificate of
@@ -71,6 +73,8 @@ pub struct Config {
     pub trust: TrustConfig,
     /// `[outbox]`: what may wait for Kafka.
     pub outbox: Bounds,
+    /// `[refill]`: the logs themselves.
+    pub refill: Option<RefillConfig>,
 }
 
 /// The configuration and everything that it names.
@@ -298,17 +302,33 @@ fn config(path: &Path, mut keys: Keys<'_, '_>, report: &mut Report<'_>, environm
     let http = keys.table(report, "http", "[http]").and_then(|keys| http(keys, report));
     let trust = keys.table(report, "trust", "[trust]").map(|keys| trust::read(path, keys, report));
     let outbox = keys.table(report, "outbox", "[outbox]").map(|keys| outbox::read(keys, report));
-    let elsewhere: [(&str, &[&str]); 5] = [
+    let mut surroundings = proxy::Surroundings::new(environment);
+    let refill = keys
+        .table(report, "refill", "[refill]")
+        .map(|keys| refill::read(path, keys, report, &mut surroundings));
+    let elsewhere: [(&str, &[&str]); 6] = [
         ("[[feed]]", feed::KEYS),
         ("[kafka]", kafka::KEYS),
         ("[http]", &["listen"]),
         ("[trust]", trust::KEYS),
         ("[outbox]", outbox::KEYS),
+        ("[refill]", refill::KEYS),
     ];
-    keys.finish(report, &["refill"], &elsewhere);
+    keys.finish(report, NOTHING_LATER, &elsewhere);
     let trust = trust.unwrap_or_default();
     let outbox = outbox.unwrap_or(outbox::DEFAULT);
-    Config { file: path.to_owned(), instance, watchlists, state_dir, feeds, kafka, http, trust, outbox }
+    Config {
+        file: path.to_owned(),
+        instance,
+        watchlists,
+        state_dir,
+        feeds,
+        kafka,
+        http,
+        trust,
+        outbox,
+        refill,
+    }
 }
 
 fn instance(keys: &mut Keys<'_, '_>, report: &mut Report<'_>, environment: &Environment) -> String {

@@ -29,4 +29,5 @@ pub mod demo;
 pub mod fetch;
 pub mod http;
 pub mod metrics;
+pub mod refill;
 pub mod topology;

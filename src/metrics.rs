@@ -15,8 +15,11 @@ use metrics_exporter_prometheus::{
     BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
 
+use crate::account::following::Standing;
+use crate::account::logs::LogState;
 use crate::account::{AssetCounts, Counts, JournalError, Settled};
 use crate::clock;
+use crate::ctlog::OUTCOMES;
 use crate::entry::{Anomaly, Timestamp};
 use crate::feed::{CONNECT_RESULTS, DISCONNECT_REASONS, FeedMeter};
 use crate::judge::Ruling;
@@ -30,11 +33,17 @@ pub const MAX_ASSETS: usize = 500;
 
 const OTHER: &str = "other";
 
+/// Logs with series of their own; a list has some sixty.
+const MAX_LOG_LABELS: usize = 256;
+
+/// The label of logs that no list has.
+const UNLISTED: &str = "unlisted";
+
 /// The checks of `/readyz`.
 pub const CHECKS: [&str; 6] = ["config", "state", "feed", "kafka", "topics", "backlog"];
 
 /// Routes and codes of `certsieve_http_requests_total`.
-const PATHS: [&str; 4] = ["metrics", "livez", "readyz", "other"];
+const PATHS: [&str; 5] = ["metrics", "livez", "readyz", "ledger", "other"];
 
 /// What Kafka says of itself; all zero with `--stdout`.
 #[derive(Clone, Default, Debug)]
@@ -66,7 +75,10 @@ struct Totals {
     messages: Vec<u64>,
     in_flight: u64,
     counts: Counts,
-    logs: usize,
+    /// By id: the label of each log in the list.
+    log_labels: HashMap<Arc<str>, Arc<str>>,
+    log_list: Option<Timestamp>,
+    refill: Vec<(Arc<str>, [u64; OUTCOMES.len()])>,
     clock_skew: u64,
     list: Option<List>,
     /// By the label that an asset had when they were raised.
@@ -108,11 +120,11 @@ impl Totals {
 }
 
 struct Histograms {
-    lag: Histogram,
     stages: [Histogram; STAGES.len()],
     commit: Histogram,
     delivery: [Histogram; Topic::ALL.len()],
-    alert_latency: Histogram,
+    /// By feed and refill.
+    alert_latency: [Histogram; 2],
 }
 
 /// Name, kind, help; kinds are g, c and h.
@@ -135,7 +147,17 @@ const DESCRIPTIONS: &[(&str, char, &str)] = &[
     ("alerts_capped_total", 'c', "Alerts of low and medium severity that were held back by alert_cap."),
     ("last_alert_timestamp_seconds", 'g', "When the last alert was raised; 0 before the first."),
     ("alert_latency_seconds", 'h', "From the log's time of an entry to Kafka's report of its alert."),
+    ("log_last_index", 'g', "The last index that was accounted for."),
+    ("log_tree_size", 'g', "The size of the log's tree, when it was last asked; 0 before that."),
+    ("log_holes", 'g', "Indexes below the tree's size that are missing now."),
+    ("log_oldest_hole_timestamp_seconds", 'g', "Since when indexes are missing; 0 while none are."),
+    ("log_refilled_total", 'c', "Indexes that were read from the log itself."),
+    ("log_lost_total", 'c', "Indexes that were given up."),
+    ("log_implausible_total", 'c', "Indexes at or beyond the tree's size, which count as never seen."),
     ("logs", 'g', "Logs by state."),
+    ("log_list_timestamp_seconds", 'g', "Of what day the list of logs is; 0 without one."),
+    ("refill_requests_total", 'c', "Requests to logs, by result."),
+    ("refill_backlog", 'g', "Indexes that are to be read from logs."),
     ("records_total", 'c', "Records numbered."),
     ("records_recovered_total", 'c', "Records found undelivered at the start."),
     ("records_delivered_total", 'c', "Records that Kafka confirmed."),
@@ -194,13 +216,14 @@ impl Metrics {
             recorder.register_histogram(&key(name, labels), &METADATA)
         };
         let histograms = Histograms {
-            lag: histogram("feed_lag_seconds", &[("log", "unlisted")]),
             stages: STAGES.map(|stage| histogram("stage_duration_seconds", &[("stage", stage)])),
             commit: histogram("state_commit_duration_seconds", &[]),
             delivery: Topic::ALL
                 .map(|topic| histogram("delivery_duration_seconds", &[("topic", topic.suffix())])),
-            alert_latency: histogram("alert_latency_seconds", &[("origin", "feed")]),
+            alert_latency: ["feed", "refill"]
+                .map(|origin| histogram("alert_latency_seconds", &[("origin", origin)])),
         };
+        let _unlisted = histogram("feed_lag_seconds", &[("log", UNLISTED)]);
         let handle = recorder.handle();
         let process = metrics_process::Collector::default();
         metrics::with_local_recorder(&recorder, || process.describe());
@@ -242,12 +265,11 @@ impl Metrics {
     }
 
     /// The account's counts, which know the outcome of so many messages more.
-    pub fn settle(&self, messages: u64, counts: &Counts, logs: usize) {
+    pub fn settle(&self, messages: u64, counts: &Counts) {
         let mut totals = self.totals();
         totals.in_flight = totals.in_flight.saturating_sub(messages);
         totals.attribute(&counts.assets);
         totals.counts.clone_from(counts);
-        totals.logs = logs;
         totals.turned = Some(Instant::now());
     }
 
@@ -259,9 +281,13 @@ impl Metrics {
     /// Sampled times of a batch.
     pub fn samples(&self, tally: &Tally) {
         let mut ahead = 0;
-        for lag in &tally.lags {
-            ahead += u64::from(*lag < 0.0);
-            self.histograms.lag.record(lag.max(0.0));
+        if !tally.lags.is_empty() {
+            let labels = self.totals().log_labels.clone();
+            for (log, lag) in &tally.lags {
+                ahead += u64::from(*lag < 0.0);
+                let label = log.as_ref().and_then(|log| labels.get(log)).map_or(UNLISTED, |label| label);
+                self.lag(label).record(lag.max(0.0));
+            }
         }
         if ahead > 0 {
             self.totals().clock_skew += ahead;
@@ -275,8 +301,28 @@ impl Metrics {
         let seconds = |ms: i64| ms as f64 / 1000.0;
         self.histograms.delivery[settled.topic as usize].record(seconds(settled.delivery_ms));
         if let (Topic::Alert, Some(latency)) = (settled.topic, settled.latency_ms) {
-            self.histograms.alert_latency.record(seconds(latency));
+            self.histograms.alert_latency[usize::from(settled.refilled)].record(seconds(latency));
         }
+    }
+
+    /// Another list of logs counts from now on: id and description of each, and of what day it is.
+    pub fn logs_listed(&self, logs: impl IntoIterator<Item = (Arc<str>, Arc<str>)>, of: Option<Timestamp>) {
+        let labels: HashMap<Arc<str>, Arc<str>> = logs.into_iter().take(MAX_LOG_LABELS).collect();
+        for label in labels.values() {
+            let _registered = self.lag(label);
+        }
+        let mut totals = self.totals();
+        totals.log_labels = labels;
+        totals.log_list = of;
+    }
+
+    /// Requests to logs so far, by label and result.
+    pub fn refill_requests(&self, requests: Vec<(Arc<str>, [u64; OUTCOMES.len()])>) {
+        self.totals().refill = requests;
+    }
+
+    fn lag(&self, log: &str) -> Histogram {
+        self.recorder.register_histogram(&key("feed_lag_seconds", &[("log", log)]), &METADATA)
     }
 
     pub fn committed(&self, took: Duration) {
@@ -342,7 +388,7 @@ impl Metrics {
         *self.kafka.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(figures));
     }
 
-    /// One request was answered; `path` is one of `metrics`, `livez`, `readyz` and `other`.
+    /// One request was answered; `path` is one of `metrics`, `livez`, `readyz`, `ledger` and `other`.
     pub fn answered(&self, path: &'static str, code: u16) {
         *self.totals().http.entry((path, code)).or_default() += 1;
     }
@@ -350,6 +396,12 @@ impl Metrics {
     /// When the oldest pending record was numbered.
     pub fn oldest_pending(&self) -> Option<Timestamp> {
         self.totals().counts.oldest_pending
+    }
+
+    /// The account has little room for further records.
+    pub fn is_holding(&self) -> bool {
+        let totals = self.totals();
+        totals.counts.outbox_bytes > totals.counts.outbox_limit / 4 * 3
     }
 
     /// The feeds' meters.
@@ -408,7 +460,7 @@ impl Metrics {
         for (severity, at) in Severity::ALL.iter().zip(counts.last_alert) {
             self.time("last_alert_timestamp_seconds", &[("severity", severity.label())], at);
         }
-        self.gauge("logs", &[("state", "unlisted")], totals.logs as f64);
+        self.set_logs(totals);
         self.gauge("state_bytes", &[], totals.state_bytes as f64);
         for (reason, count) in JournalError::REASONS.iter().zip(totals.state_errors) {
             self.counter("state_errors_total", &[("reason", reason)], count);
@@ -452,6 +504,46 @@ impl Metrics {
         self.counter("feed_messages_total", &[name], messages);
         self.counter("feed_bytes_total", &[name], feed.bytes());
         self.time("feed_last_message_timestamp_seconds", &[name], Some(feed.last_message()));
+    }
+
+    fn set_logs(&self, totals: &Totals) {
+        let logs = &totals.counts.logs;
+        for standing in Standing::ALL {
+            let count = logs.iter().filter(|log| log.standing == standing).count();
+            self.gauge("logs", &[("state", standing.label())], count as f64);
+        }
+        self.time("log_list_timestamp_seconds", &[], totals.log_list);
+        let missing = logs.iter().filter(|log| log.standing != Standing::Unlisted).map(|log| log.missing);
+        let backlog: u64 = if totals.log_list.is_some() { missing.sum() } else { 0 };
+        self.gauge("refill_backlog", &[], backlog as f64);
+        // What the list does not have shares a label: its name comes from strangers.
+        let mut by_label: BTreeMap<&str, Vec<&LogState>> = BTreeMap::new();
+        for label in totals.log_labels.values() {
+            by_label.entry(label).or_default();
+        }
+        by_label.entry(UNLISTED).or_default();
+        for log in logs.iter() {
+            let label = totals.log_labels.get(&log.log).map_or(UNLISTED, |label| label);
+            by_label.entry(label).or_default().push(log);
+        }
+        for (label, logs) in by_label {
+            let label = [("log", label)];
+            let sum = |of: fn(&LogState) -> u64| logs.iter().map(|log| of(log)).fold(0, u64::saturating_add);
+            let most = |of: fn(&LogState) -> Option<u64>| logs.iter().filter_map(|log| of(log)).max();
+            self.gauge("log_last_index", &label, most(|log| log.last).unwrap_or(0) as f64);
+            self.gauge("log_tree_size", &label, most(|log| log.tree_size).unwrap_or(0) as f64);
+            self.gauge("log_holes", &label, sum(|log| log.missing) as f64);
+            let since = logs.iter().filter_map(|log| log.missing_since).min();
+            self.time("log_oldest_hole_timestamp_seconds", &label, since);
+            self.counter("log_refilled_total", &label, sum(|log| log.refilled_now));
+            self.counter("log_lost_total", &label, sum(|log| log.lost_now));
+            self.counter("log_implausible_total", &label, sum(|log| log.implausible));
+        }
+        for (label, results) in &totals.refill {
+            for (outcome, count) in OUTCOMES.iter().zip(results) {
+                self.counter("refill_requests_total", &[("log", label), ("result", outcome.label())], *count);
+            }
+        }
     }
 
     fn set_alerts(&self, totals: &Totals) {

@@ -14,7 +14,9 @@ use std::time::Duration;
 use crate::ccadb::{Authorities, Claim, Issuing};
 use crate::entry::leaf::{Fetched, Leaf};
 use crate::entry::message::{self, Message, MessageError};
-use crate::entry::{Anomaly, Decoder, Entry, Facts, Identities, Malformed, Timestamp, Value, issuance, raw};
+use crate::entry::{
+    Anomaly, Decoder, Entry, Facts, Identities, KnownLogs, Malformed, Timestamp, Value, issuance, raw,
+};
 use crate::judge::{Verdict, claim, judge, suspect};
 use crate::record::Arrival;
 use crate::record::MAX_ORIGINAL_BYTES;
@@ -41,10 +43,11 @@ impl<'a> Source<'a> {
 }
 
 /// A compiled watch list, what it asks of a stream, and what is known of those who issue.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Sieve {
     matcher: Arc<Matcher>,
     authorities: Arc<Authorities>,
+    logs: Arc<KnownLogs>,
     needs_certificates: Option<&'static str>,
 }
 
@@ -103,8 +106,28 @@ pub struct Batch {
 #[derive(Clone, Debug)]
 pub struct Position {
     pub feed: Arc<str>,
-    /// Its indexes enter the ledger: not those of a recording.
-    pub live: bool,
+    pub origin: Origin,
+}
+
+/// Where messages come from, which decides what their indexes mean.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// A feed: its indexes enter the ledger.
+    Feed,
+    /// The log itself: they fill holes of the ledger.
+    Refill,
+    /// A recording: they do not enter the ledger.
+    Recording,
+}
+
+impl Origin {
+    /// `certsieve.ct.origin`, and the label of `certsieve_alert_latency_seconds`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Origin::Feed | Origin::Recording => "feed",
+            Origin::Refill => "refill",
+        }
+    }
 }
 
 /// The log indexes seen, as runs.
@@ -185,8 +208,8 @@ pub struct Tally {
     pub reasons: [u64; MALFORMED_REASONS.len()],
     /// As [`Anomaly::ALL`].
     pub anomalies: [u64; Anomaly::ALL.len()],
-    /// Seconds from a log's time to the reception, sampled; negative where the clocks disagree.
-    pub lags: Vec<f64>,
+    /// By log, seconds from its time to the reception, sampled of feeds; negative where the clocks disagree.
+    pub lags: Vec<(Option<Arc<str>>, f64)>,
     /// As [`STAGES`], sampled.
     pub stages: Vec<(usize, Duration)>,
 }
@@ -214,12 +237,22 @@ impl Sieve {
             (false, true) => Some("policy `expect`"),
             (false, false) => None,
         };
-        Sieve { matcher: Arc::new(matcher), authorities: Authorities::built_in(), needs_certificates }
+        let (authorities, logs) = (Authorities::built_in(), Arc::default());
+        Sieve { matcher: Arc::new(matcher), authorities, logs, needs_certificates }
     }
 
     /// The same list with other knowledge of authorities.
     pub fn knowing(&self, authorities: Arc<Authorities>) -> Sieve {
-        Sieve { matcher: self.matcher.clone(), authorities, needs_certificates: self.needs_certificates }
+        Sieve { authorities, ..self.clone() }
+    }
+
+    /// The same list with other knowledge of logs.
+    pub fn naming(&self, logs: Arc<KnownLogs>) -> Sieve {
+        Sieve { logs, ..self.clone() }
+    }
+
+    pub fn logs(&self) -> &Arc<KnownLogs> {
+        &self.logs
     }
 
     pub fn authorities(&self) -> &Arc<Authorities> {
@@ -283,6 +316,7 @@ impl Sieve {
         let mut watch = Stopwatch::new(scratch);
         let bytes = source.bytes();
         let Scratch { decoder, found, hits, broken, seen, certificates, .. } = scratch;
+        decoder.knowing(&self.logs);
         let (decoded, leaf);
         let entry = match source {
             Source::Message(message) => {
@@ -320,9 +354,11 @@ impl Sieve {
             out.tally.anomalies[anomaly as usize] += 1;
         }
         // One in sixteen: a histogram of lags needs no more.
-        let sampled = *seen % 16 == 1 && out.tally.lags.len() < MAX_SAMPLES;
+        let sampled =
+            *seen % 16 == 1 && out.position.origin == Origin::Feed && out.tally.lags.len() < MAX_SAMPLES;
         if let (Some(time), true) = (entry.log_time, sampled) {
-            out.tally.lags.push(arrival.received.millis_since(time) as f64 / 1000.0);
+            let lag = arrival.received.millis_since(time) as f64 / 1000.0;
+            out.tally.lags.push((entry.log.clone(), lag));
         }
         hits.clear();
         self.matches(entry.identities, found, hits);
@@ -332,6 +368,9 @@ impl Sieve {
             return Ok(Outcome::Unmatched);
         }
         let mut facts = entry.facts(bytes);
+        if let Some(known) = facts.log.as_ref().and_then(|log| self.logs.of_id(log)) {
+            facts.log_name = Some(known.name.to_string());
+        }
         let issuing = self.authorities.issuing(&facts);
         let odd = facts.odd_names();
         facts.anomalies.merge(odd);

@@ -28,6 +28,7 @@ use redb::{
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
+use crate::account::following;
 use crate::account::ledger::Change;
 use crate::account::outbox::{Held, Stored};
 use crate::account::raised::{Alert, Issuance};
@@ -62,14 +63,16 @@ type Sha256 = [u8; 32];
 
 /// Log and first index → last index.
 const LEDGER: TableDefinition<(&str, u64), u64> = TableDefinition::new("ledger");
+/// Log → first index, size of the tree, refilled, lost.
+const LOGS: TableDefinition<&str, (Option<u64>, Option<u64>, u64, u64)> = TableDefinition::new("logs");
 /// Alert id → kept until, subject key.
 const ALERTS: TableDefinition<u128, (i64, Option<Sha256>)> = TableDefinition::new("alerts");
 /// Issuance key → kept until, content, subject key.
 const ISSUANCES: TableDefinition<&str, (i64, Sha256, Option<Sha256>)> = TableDefinition::new("issuances");
 /// Asset and issuer.
 const ISSUERS: TableDefinition<(&str, &str), ()> = TableDefinition::new("issuers");
-/// Topic, key, headers, value, numbered at, log's time.
-type Row = (u8, &'static str, Vec<(&'static str, &'static str)>, &'static [u8], i64, Option<i64>);
+/// Topic, key, headers, value, numbered at, log's time, refilled.
+type Row = (u8, &'static str, Vec<(&'static str, &'static str)>, &'static [u8], i64, Option<i64>, bool);
 const OUTBOX: TableDefinition<u64, Row> = TableDefinition::new("outbox");
 /// Like the outbox, with reason, Kafka's words, refused at.
 const REFUSED: TableDefinition<u64, (Row, &'static str, &'static str, i64)> = TableDefinition::new("refused");
@@ -402,6 +405,15 @@ fn fill(write: &WriteTransaction, commit: &Commit) -> Result<(), redb::Error> {
             }
         }
     }
+    if !commit.logs.is_empty() {
+        let mut table = write.open_table(LOGS)?;
+        for (log, row) in &commit.logs {
+            match row {
+                Some(row) => drop(table.insert(&**log, (row.first, row.size, row.refilled, row.lost))?),
+                None => drop(table.remove(&**log)?),
+            }
+        }
+    }
     if !commit.alerts.is_empty() {
         let mut table = write.open_table(ALERTS)?;
         for (id, alert) in &commit.alerts {
@@ -465,6 +477,11 @@ fn load(database: &Database) -> Result<Result<State, u64>, redb::Error> {
             ..State::default()
         };
         state.ledger = ranges(&write.open_table(LEDGER)?)?;
+        for row in write.open_table(LOGS)?.iter()? {
+            let (log, value) = row?;
+            let (first, size, refilled, lost) = value.value();
+            state.logs.push((log.value().into(), following::Row { first, size, refilled, lost }));
+        }
         for row in write.open_table(ALERTS)?.iter()? {
             let (id, value) = row?;
             let (until, key) = value.value();
@@ -519,12 +536,20 @@ fn row(held: &Held) -> <Row as redb::Value>::SelfType<'_> {
     let record = &held.record;
     let headers = record.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let log_time = held.log_time.map(|time| time.0);
-    (record.topic as u8, record.key.as_str(), headers, &record.value[..], record.at.0, log_time)
+    (
+        record.topic as u8,
+        record.key.as_str(),
+        headers,
+        &record.value[..],
+        record.at.0,
+        log_time,
+        held.refilled,
+    )
 }
 
 /// `None` for a topic or header that this version does not know: a newer one would have another format.
 fn held(sequence: u64, row: <Row as redb::Value>::SelfType<'_>) -> Option<Held> {
-    let (topic, key, headers, value, at, log_time) = row;
+    let (topic, key, headers, value, at, log_time, refilled) = row;
     let topic = *Topic::ALL.get(usize::from(topic))?;
     let headers = headers
         .into_iter()
@@ -532,7 +557,7 @@ fn held(sequence: u64, row: <Row as redb::Value>::SelfType<'_>) -> Option<Held> 
         .collect::<Option<_>>()?;
     let record =
         Record { sequence, topic, key: key.to_owned(), headers, value: value.to_vec(), at: Timestamp(at) };
-    Some(Held { record, log_time: log_time.map(Timestamp) })
+    Some(Held { record, log_time: log_time.map(Timestamp), refilled })
 }
 
 fn read_outbox(database: &Database, from: u64, bytes: usize) -> Result<Vec<Held>, redb::Error> {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::following::Row;
 use super::ledger::Change;
 use super::outbox::{Held, Stored};
 use super::raised::{Alert, Issuance};
@@ -20,6 +21,8 @@ use crate::record::Rejection;
 #[derive(Clone, Default, Debug)]
 pub struct Commit {
     pub ledger: Vec<Change>,
+    /// Logs of which something else changed; `None`: it goes by another name now.
+    pub logs: Vec<(Arc<str>, Option<Row>)>,
     /// Alerts that are new or changed; `None`: forgotten.
     pub alerts: Vec<(Uuid, Option<Alert>)>,
     /// Issuances that are new or changed, by issuance key; `None`: forgotten.
@@ -41,6 +44,7 @@ impl Commit {
     /// Nothing happened.
     pub fn is_empty(&self) -> bool {
         self.ledger.is_empty()
+            && self.logs.is_empty()
             && self.alerts.is_empty()
             && self.issuances.is_empty()
             && self.issuers.is_empty()
@@ -68,6 +72,7 @@ pub type Seen = (Arc<str>, u64, u64);
 #[derive(Clone, Default, Debug)]
 pub struct State {
     pub ledger: Vec<Seen>,
+    pub logs: Vec<(Arc<str>, Row)>,
     pub alerts: HashMap<Uuid, Alert>,
     pub issuances: HashMap<String, Issuance>,
     /// Asset and issuer.

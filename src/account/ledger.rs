@@ -16,6 +16,8 @@ pub const MAX_RANGES: usize = 65_536;
 #[derive(Clone, Default, Debug)]
 pub struct Ledger {
     logs: HashMap<Arc<str>, Ranges>,
+    /// First indexes of ranges under names that are gone since the last commit.
+    gone: Vec<(Arc<str>, Vec<u64>)>,
 }
 
 /// Disjoint ranges that do not touch: first index to last index.
@@ -47,6 +49,26 @@ impl Ledger {
         self.logs.entry(log.clone()).or_default().insert(first, last)
     }
 
+    /// Takes indexes out again.
+    pub fn remove(&mut self, log: &str, first: u64, last: u64) {
+        if let Some(ranges) = self.logs.get_mut(log) {
+            ranges.remove(first, last);
+        }
+    }
+
+    /// A log goes by another name from now on.
+    pub fn rename(&mut self, before: &str, log: &Arc<str>) {
+        let Some(ranges) = self.logs.remove(before) else { return };
+        for (first, last) in &ranges.ranges {
+            self.insert(log, *first, *last);
+        }
+        self.gone.push((before.into(), ranges.ranges.into_keys().chain(ranges.changed).collect()));
+    }
+
+    pub fn of(&self, log: &str) -> Option<&Ranges> {
+        self.logs.get(log)
+    }
+
     pub fn contains(&self, log: &str, index: u64) -> bool {
         self.logs.get(log).is_some_and(|ranges| ranges.contains(index))
     }
@@ -73,11 +95,15 @@ impl Ledger {
             };
             ranges.changed.iter().map(change).collect::<Vec<_>>()
         };
-        self.logs.iter().flat_map(of_log).collect()
+        let gone = self.gone.iter().flat_map(|(log, firsts)| {
+            firsts.iter().map(|first| Change { log: log.clone(), first: *first, last: None })
+        });
+        gone.chain(self.logs.iter().flat_map(of_log)).collect()
     }
 
     /// What [`changes`](Ledger::changes) gave is durable.
     pub fn saved(&mut self) {
+        self.gone.clear();
         self.logs.values_mut().for_each(|ranges| ranges.changed.clear());
     }
 }
@@ -139,6 +165,51 @@ impl Ranges {
         self.ranges.last_key_value().map(|(_, last)| *last)
     }
 
+    /// What is not in it of the indexes from `first` up to `end`, which is not one of them: newest first.
+    pub fn gaps_back(&self, first: u64, end: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let mut before = Some(end).filter(|end| *end > first);
+        let mut ranges = self.ranges.range(..end).rev();
+        std::iter::from_fn(move || {
+            while let Some(end) = before {
+                let range = ranges.next().filter(|(_, last)| **last >= first);
+                let Some((start, last)) = range else {
+                    before = None;
+                    return Some((first, end - 1));
+                };
+                before = Some(*start).filter(|start| *start > first);
+                if last.saturating_add(1) < end {
+                    return Some((last + 1, end - 1));
+                }
+            }
+            None
+        })
+    }
+
+    /// What is in it at `index` and beyond.
+    pub fn from(&self, index: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let across = self.ranges.range(..index).next_back().filter(|(_, last)| **last >= index);
+        let across = across.map(|(_, last)| (index, *last));
+        across.into_iter().chain(self.ranges.range(index..).map(|(first, last)| (*first, *last)))
+    }
+
+    fn remove(&mut self, first: u64, last: u64) {
+        let from = self.ranges.range(..first).next_back().filter(|(_, end)| **end >= first);
+        let from = from.map_or(first, |(start, _)| *start);
+        let hit: Vec<(u64, u64)> =
+            self.ranges.range(from..=last).map(|(start, end)| (*start, *end)).collect();
+        for (start, end) in hit {
+            self.ranges.remove(&start);
+            self.changed.insert(start);
+            if start < first {
+                self.ranges.insert(start, first - 1);
+            }
+            if end > last {
+                self.ranges.insert(last + 1, end);
+                self.changed.insert(last + 1);
+            }
+        }
+    }
+
     /// Indexes between the first and the last that were not seen.
     pub fn missing(&self) -> u64 {
         let ends = self.ranges.values();
@@ -182,10 +253,22 @@ mod tests {
             for index in 0..80 {
                 prop_assert_eq!(ranges.contains(index), set.contains(&index));
             }
+            for (first, end) in [(0, 80), (5, 40), (30, 31), (40, 40)] {
+                let mut missing: Vec<u64> = ranges.gaps_back(first, end).flat_map(|(a, b)| a..=b).collect();
+                missing.sort_unstable();
+                prop_assert_eq!(missing, (first..end).filter(|i| !set.contains(i)).collect::<Vec<_>>());
+                let beyond: Vec<u64> = ranges.from(first).flat_map(|(a, b)| a..=b).collect();
+                prop_assert_eq!(beyond, set.range(first..).copied().collect::<Vec<_>>());
+            }
             prop_assert_eq!(ranges.first(), set.first().copied());
             prop_assert_eq!(ranges.last(), set.last().copied());
             let span = set.last().unwrap() - set.first().unwrap() + 1;
             prop_assert_eq!(ranges.missing(), span - set.len() as u64);
+            let mut less = ranges.clone();
+            less.remove(20, 33);
+            for index in 0..80 {
+                prop_assert_eq!(less.contains(index), set.contains(&index) && !(20..=33).contains(&index));
+            }
             let touching = ranges.ranges.iter().zip(ranges.ranges.iter().skip(1));
             for ((_, end), (start, _)) in touching {
                 prop_assert!(end + 1 < *start, "ranges touch");

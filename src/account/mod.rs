@@ -9,8 +9,11 @@
 
 pub mod caps;
 pub mod commit;
+pub mod evidence;
+pub mod following;
 pub mod issuers;
 pub mod ledger;
+pub mod logs;
 pub mod outbox;
 pub mod raised;
 pub mod sayings;
@@ -23,18 +26,23 @@ use uuid::Uuid;
 use crate::entry::{Anomaly, Timestamp};
 use crate::judge::{Rule, Ruling};
 use crate::record::value::HealthDetail;
-use crate::record::{Case, Composer, Health, HealthKind, Outcome, Record, Rejection, Report, Topic, id};
-use crate::sieve::{Batch, Finding, MALFORMED_REASONS};
+use crate::record::{
+    Arrival, Case, Composer, Health, HealthKind, Outcome, REFILL, Record, Rejection, Report, Topic, id,
+};
+use crate::sieve::{Batch, Finding, MALFORMED_REASONS, Origin, Run};
 use crate::watch::Severity;
 use crate::watch::list::WHOLE_LIST;
 
 pub use commit::{Commit, InMemory, Journal, JournalError, Refused, Seen, State};
 pub use outbox::Bounds;
 
-use caps::{Caps, Held};
+use caps::Caps;
+use evidence::Evidence;
+use following::Following;
 use issuers::Issuers;
 use ledger::Ledger;
-use outbox::Outbox;
+use logs::LogState;
+use outbox::{Held, Outbox};
 use raised::{Answer, Raised};
 use sayings::Sayings;
 
@@ -44,11 +52,21 @@ const MAX_BROKEN: usize = 65_536;
 /// Raised alerts live for months; looking through them once an hour forgets them soon enough.
 const EXPIRE_INTERVAL_MS: i64 = 3_600_000;
 
+/// An entry may be on its way so long, where nothing else is configured.
+pub const GRACE_MS: i64 = 5 * 60_000;
+
+/// Logs are looked through so often.
+const TEND_INTERVAL_MS: i64 = 1_000;
+
 /// The account.
 #[derive(Debug)]
 pub struct Account {
     composer: Composer,
     ledger: Ledger,
+    following: Following,
+    evidence: Evidence,
+    /// What waited for evidence, and the log's bytes do not match.
+    unconfirmed: Vec<Finding>,
     raised: Raised,
     caps: Caps,
     issuers: Issuers,
@@ -64,6 +82,8 @@ pub struct Account {
     broken: HashSet<(Arc<str>, u64)>,
     /// When raised alerts were last looked through.
     expired: Timestamp,
+    /// When logs last were.
+    tended: Timestamp,
 }
 
 /// What changed since the last commit, beside what ledger, raised alerts and outbox know themselves.
@@ -107,6 +127,8 @@ pub struct Counts {
     pub outbox_bytes: usize,
     pub outbox_limit: usize,
     pub oldest_pending: Option<Timestamp>,
+    /// Of each log, as of a second ago at most.
+    pub logs: Arc<Vec<LogState>>,
 }
 
 /// Plain counts of one asset.
@@ -143,6 +165,8 @@ pub struct Settled {
     pub delivery_ms: i64,
     /// From the log's time of the entry to the report, where the log's time is known.
     pub latency_ms: Option<i64>,
+    /// The entry came from the log itself.
+    pub refilled: bool,
 }
 
 impl Account {
@@ -151,6 +175,9 @@ impl Account {
         Account {
             composer,
             ledger: Ledger::default(),
+            following: Following::new(GRACE_MS),
+            evidence: Evidence::default(),
+            unconfirmed: Vec::new(),
             raised: Raised::default(),
             caps: Caps::default(),
             issuers: Issuers::default(),
@@ -163,13 +190,15 @@ impl Account {
             list_version: list_version.to_owned(),
             broken: HashSet::new(),
             expired: Timestamp::default(),
+            tended: Timestamp::default(),
         }
     }
 
     /// Goes on where a store's last commit left off.
     pub fn resume(&mut self, state: State) {
-        let State { ledger, alerts, issuances, issuers, outbox, sequence, list_version } = state;
+        let State { ledger, logs, alerts, issuances, issuers, outbox, sequence, list_version } = state;
         self.ledger.resume(ledger);
+        self.following.resume(logs, &self.ledger);
         self.raised.resume(alerts, issuances);
         self.issuers.resume(issuers);
         self.counts.recovered = outbox.len();
@@ -185,6 +214,10 @@ impl Account {
         if self.outbox.is_full() {
             batch.shed();
         }
+        let origin = batch.position.origin;
+        if origin == Origin::Feed {
+            self.hold_for_evidence(&mut batch, now);
+        }
         let tally = &batch.tally;
         let counts = &mut self.counts;
         counts.other += tally.other;
@@ -197,13 +230,17 @@ impl Account {
         }
         let (mut matched, mut malformed) = (tally.matched, tally.malformed);
         let mut unmatched = tally.unmatched;
-        let live = batch.position.live;
+        let live = origin != Origin::Recording;
         // Copies that are taken although their index was seen.
         let mut better = 0;
         let mut new = 0;
         for finding in std::mem::take(&mut batch.findings) {
             let place = finding.facts.as_ref().and_then(|f| Some((f.log.clone()?, f.index?)));
             if let (true, Some((log, index))) = (live, place) {
+                if origin == Origin::Refill {
+                    // The log's own bytes say more than the message did.
+                    self.evidence.take(&(log.clone(), index));
+                }
                 let mends = finding.malformed.is_none() && self.broken.remove(&(log.clone(), index));
                 better += u64::from(mends);
                 if self.ledger.contains(&log, index) && !mends {
@@ -212,7 +249,12 @@ impl Account {
                     self.counts.repeated += 1;
                     continue;
                 }
-                new += self.ledger.insert(&log, index, index);
+                let entered = self.ledger.insert(&log, index, index);
+                new += entered;
+                match origin {
+                    Origin::Refill => self.found_in_log(&log, index, index, entered),
+                    _ => self.following.shown(&Run { log: log.clone(), first: index, last: index }, now),
+                }
                 // A whole copy, from another feed, may have what this one broke.
                 if finding.malformed.is_some() && self.broken.len() < MAX_BROKEN {
                     self.broken.insert((log, index));
@@ -223,13 +265,21 @@ impl Account {
         if live {
             let repeated_findings = (tally.matched - matched) + (tally.malformed - malformed);
             for run in batch.receipts.runs() {
-                new += self.ledger.insert(&run.log, run.first, run.last);
+                let entered = self.ledger.insert(&run.log, run.first, run.last);
+                new += entered;
+                match origin {
+                    Origin::Refill => self.found_in_log(&run.log, run.first, run.last, entered),
+                    _ => self.following.shown(run, now),
+                }
             }
             // What was neither new nor a finding was unmatched, now and before.
             let repeated = batch.receipts.count().saturating_sub(new + better);
             let repeated = repeated.saturating_sub(repeated_findings).min(unmatched);
             unmatched -= repeated;
             self.counts.repeated += repeated;
+        }
+        for finding in std::mem::take(&mut self.unconfirmed) {
+            self.publish(finding, now);
         }
         self.counts.matched += matched;
         self.counts.malformed += malformed;
@@ -243,7 +293,7 @@ impl Account {
         if let Some((malformed, original)) = &finding.malformed {
             let facts = finding.facts.as_deref();
             let record = self.composer.malformed(facts, malformed, original, version, &finding.arrival, now);
-            self.number(record, facts.and_then(|f| f.log_time));
+            self.number(record, facts.and_then(|f| f.log_time), &finding.arrival);
         }
         let Some(facts) = finding.facts.as_mut() else { return };
         let raises = finding.verdicts.iter().any(|verdict| verdict.rule.is_some());
@@ -276,7 +326,7 @@ impl Account {
             let alert = verdict.rule.and_then(|rule| self.raise(rule, &case, now));
             let id = id::matched(facts, &asset.id);
             let record = self.composer.matched(id, alert, &case, now);
-            self.number(record, facts.log_time);
+            self.number(record, facts.log_time, &finding.arrival);
         }
     }
 
@@ -298,16 +348,21 @@ impl Account {
         self.counts.last_alert[severity as usize] = Some(now);
         self.raised.enter(id, facts, now);
         if let Some(record) = self.composer.alert(id, case, now) {
-            self.number(record, facts.log_time);
+            self.number(record, facts.log_time, case.arrival);
         }
         Some(id)
     }
 
-    fn number(&mut self, mut record: Record, log_time: Option<Timestamp>) {
+    fn number(&mut self, record: Record, log_time: Option<Timestamp>, arrival: &Arrival) {
+        self.push(Held { record, log_time, refilled: &*arrival.feed == REFILL });
+    }
+
+    fn push(&mut self, mut held: Held) {
+        let record = &mut held.record;
         self.sequence += 1;
         record.sequence = self.sequence;
         self.counts.records[record.topic as usize] += 1;
-        self.outbox.push(record, log_time);
+        self.outbox.push(held);
     }
 
     /// Says something on the health topic; of one kind and subject at most once a minute, what comes
@@ -321,7 +376,7 @@ impl Account {
 
     fn publish_health(&mut self, health: &Health, now: Timestamp) {
         let record = self.composer.health(health, &self.list_version, now);
-        self.number(record, None);
+        self.push(Held { record, log_time: None, refilled: false });
     }
 
     /// The next record for the publisher.
@@ -349,6 +404,7 @@ impl Account {
                     topic,
                     delivery_ms: report.at.millis_since(held.record.at).max(0),
                     latency_ms: held.log_time.map(|time| report.at.millis_since(time).max(0)),
+                    refilled: held.refilled,
                 })
             }
             Outcome::Rejected { reason, message } => {
@@ -370,7 +426,7 @@ impl Account {
     }
 
     /// A record has its final report. One that lies in the store is deleted there.
-    fn ended(&mut self, sequence: u64) -> Option<Arc<outbox::Held>> {
+    fn ended(&mut self, sequence: u64) -> Option<Arc<Held>> {
         let held = self.outbox.settle(sequence)?;
         if self.outbox.is_durable(sequence) {
             self.changes.settled.push(sequence);
@@ -385,7 +441,7 @@ impl Account {
     }
 
     /// Takes records in that were read back. None at all means that the store lost those it had.
-    pub fn loaded(&mut self, records: Vec<outbox::Held>) {
+    pub fn loaded(&mut self, records: Vec<Held>) {
         let gone = self.outbox.loaded(records);
         for (rejected, gone) in self.counts.rejected.iter_mut().zip(gone) {
             rejected[Rejection::Other as usize] += gone;
@@ -399,6 +455,7 @@ impl Account {
 
     /// Says what waits to be said: this is the end.
     pub fn finish(&mut self, now: Timestamp) {
+        self.publish_late(None, now);
         let held = self.caps.finish();
         self.tell(held, now);
         self.tell_shed(now);
@@ -419,8 +476,8 @@ impl Account {
         }
     }
 
-    fn tell(&mut self, held: Vec<Held>, now: Timestamp) {
-        for Held { asset, count } in held {
+    fn tell(&mut self, held: Vec<caps::Held>, now: Timestamp) {
+        for caps::Held { asset, count } in held {
             let message = format!(
                 "{count} alerts of low or medium severity for {asset} were held back: it has more than its alert_cap an hour"
             );
@@ -435,12 +492,16 @@ impl Account {
         self.tell(held, now);
         self.tell_shed(now);
         self.sayings.due(now).iter().for_each(|health| self.publish_health(health, now));
+        if now.millis_since(self.tended) >= TEND_INTERVAL_MS {
+            self.tend_logs(now);
+        }
         if now.millis_since(self.expired) >= EXPIRE_INTERVAL_MS {
             self.expired = now;
             self.raised.expire(now);
         }
         Commit {
             ledger: self.ledger.changes(),
+            logs: self.following.changes(),
             alerts: self.raised.changed_alerts(),
             issuances: self.raised.changed_issuances(),
             issuers: self.changes.issuers.clone(),
@@ -455,6 +516,7 @@ impl Account {
     /// What [`commit`](Account::commit) gave is durable. Nothing may have come in between.
     pub fn saved(&mut self) {
         self.ledger.saved();
+        self.following.saved();
         self.raised.saved();
         self.outbox.saved(self.sequence);
         self.changes = Changes::default();
@@ -483,30 +545,5 @@ impl Account {
             self.counts.pending[topic as usize] = self.outbox.pending(topic);
         }
         &self.counts
-    }
-}
-
-/// A log's place in the ledger, for people.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct LogState {
-    pub log: Arc<str>,
-    pub first: u64,
-    pub last: u64,
-    pub missing: u64,
-}
-
-impl Account {
-    /// Every log of the ledger, by name.
-    pub fn logs(&self) -> Vec<LogState> {
-        let mut logs: Vec<LogState> = self
-            .ledger
-            .logs()
-            .filter_map(|(log, ranges)| {
-                let (first, last) = (ranges.first()?, ranges.last()?);
-                Some(LogState { log: log.clone(), first, last, missing: ranges.missing() })
-            })
-            .collect();
-        logs.sort_by(|a, b| a.log.cmp(&b.log));
-        logs
     }
 }

@@ -67,6 +67,8 @@ pub struct Held {
     pub record: Record,
     /// The log's time of its entry.
     pub log_time: Option<Timestamp>,
+    /// Its entry came from the log itself.
+    pub refilled: bool,
 }
 
 impl Outbox {
@@ -89,11 +91,12 @@ impl Outbox {
         self.durable = durable;
     }
 
-    pub fn push(&mut self, record: Record, log_time: Option<Timestamp>) {
+    pub fn push(&mut self, held: Held) {
+        let (sequence, record) = (held.record.sequence, &held.record);
         self.memory += record.size();
         self.pending[record.topic as usize] += 1;
-        self.waiting.push_back(record.sequence);
-        self.records.insert(record.sequence, Arc::new(Held { record, log_time }));
+        self.waiting.push_back(sequence);
+        self.records.insert(sequence, Arc::new(held));
     }
 
     /// The next record for the publisher; none while older ones have to come from the store.
@@ -264,14 +267,14 @@ mod tests {
     }
 
     fn held(sequence: u64) -> Held {
-        Held { record: record(sequence), log_time: None }
+        Held { record: record(sequence), log_time: None, refilled: false }
     }
 
     #[test]
     fn a_record_stays_until_it_is_settled() {
         let mut outbox = Outbox::new(Bounds { memory: 700, store: 0 });
         for sequence in 1..=3 {
-            outbox.push(record(sequence), None);
+            outbox.push(held(sequence));
         }
         assert!(!outbox.is_full());
         for want in [1, 2, 3] {
@@ -281,7 +284,7 @@ mod tests {
         assert_eq!(outbox.next(), None);
         assert!(outbox.returned(2) && outbox.returned(1) && outbox.returned(2));
         assert_eq!(outbox.next().map(|r| r.sequence), Some(1), "in the order of numbers, each once");
-        outbox.push(record(4), None);
+        outbox.push(held(4));
         assert!(outbox.is_full());
         assert_eq!(outbox.settle(3).map(|h| h.record.sequence), Some(3));
         assert!(outbox.settle(3).is_none());
@@ -337,7 +340,7 @@ mod tests {
                             continue;
                         }
                         last += 1;
-                        outbox.push(record(last), None);
+                        outbox.push(held(last));
                         pending.insert(last);
                     }
                     Step::Offer => {

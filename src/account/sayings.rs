@@ -31,6 +31,7 @@ struct Waiting {
 enum Subject {
     Feed,
     Watchlist,
+    Hole,
     Only(HealthKind),
 }
 
@@ -83,6 +84,7 @@ fn subject(kind: HealthKind) -> Subject {
     match kind {
         HealthKind::FeedUp | HealthKind::FeedDown => Subject::Feed,
         HealthKind::WatchlistLoaded | HealthKind::WatchlistRefused => Subject::Watchlist,
+        HealthKind::HoleOpened | HealthKind::HoleRefilled => Subject::Hole,
         kind => Subject::Only(kind),
     }
 }

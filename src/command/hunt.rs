@@ -21,7 +21,7 @@ use crate::feed::bundle::{Bundle, BundleError, Item, Skip};
 use crate::judge::Verdict;
 use crate::publish::stdout::write_line;
 use crate::record::{Arrival, Composer, Outcome, Record, Report, Topic, printable};
-use crate::sieve::{Batch, Finding, Position, Scratch, Sieve, Source, Unfit};
+use crate::sieve::{Batch, Finding, Origin, Position, Scratch, Sieve, Source, Unfit};
 use crate::watch::Matcher;
 
 /// Arguments of `certsieve hunt`.
@@ -167,7 +167,7 @@ impl Hunt<'_> {
         let bar = progress(bundle.size(), path);
         let feed: Arc<str> = "hunt".into();
         let mut arrival = Arrival { feed: feed.clone(), received: clock::now() };
-        let position = Position { feed, live: false };
+        let position = Position { feed, origin: Origin::Recording };
         let mut batch = Batch::new(position);
         let (mut items, mut undecodable, mut foreign) = (0u64, 0, 0u64);
         let mut things = "lines";

@@ -34,7 +34,7 @@ pub const KEYS: &[&str] = &[
 ];
 
 /// The label of the log's own entries in metrics.
-const RESERVED: &str = "refill";
+const RESERVED: &str = crate::record::REFILL;
 
 /// A label's length in every metric.
 const MAX_NAME: usize = 64;
@@ -445,7 +445,7 @@ fn silence_after(keys: &mut Keys<'_, '_>, report: &mut Report<'_>) -> Option<Dur
 }
 
 /// `500ms`, `60s`, `2m`, `1h`; without a unit seconds.
-fn duration(text: &str) -> Option<Duration> {
+pub fn duration(text: &str) -> Option<Duration> {
     let text = text.trim();
     let unit = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let number: u64 = text[..unit].parse().ok()?;

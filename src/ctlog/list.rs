@@ -77,6 +77,11 @@ impl State {
         STATES.iter().find(|(name, _)| *name == word).map_or(State::Unknown, |(_, state)| *state)
     }
 
+    /// No feed shows it any more, and it may be gone.
+    pub fn is_over(self) -> bool {
+        matches!(self, State::Retired | State::Rejected)
+    }
+
     pub fn label(self) -> &'static str {
         match self {
             State::Unknown => "unknown",

@@ -15,6 +15,7 @@ pub mod der;
 pub mod facts;
 pub mod identity;
 pub mod issuance;
+pub mod known;
 pub mod leaf;
 pub mod message;
 pub mod name;
@@ -32,6 +33,7 @@ pub use anomaly::{Anomalies, Anomaly};
 pub use chain::ChainCertificate;
 pub use facts::{DistinguishedName, Facts};
 pub use identity::{Identities, Identity, Provenance, Value};
+pub use known::{KnownLog, KnownLogs};
 pub use time::Timestamp;
 
 use certificate::{RawName, Walk, walk, walk_tbs};
@@ -81,7 +83,8 @@ pub struct Malformed {
 /// One entry, borrowing the message and the worker's decoder.
 #[derive(Debug)]
 pub struct Entry<'a> {
-    /// The log as records name it: without scheme and trailing slash, host in lower case.
+    /// The log as records name it: its id where the list knows it, else its URL without scheme and trailing
+    /// slash, host in lower case.
     pub log: Option<Arc<str>>,
     pub index: Option<u64>,
     pub log_time: Option<Timestamp>,
@@ -124,8 +127,9 @@ pub struct Decoder {
     der: Vec<u8>,
     names: Vec<RawName>,
     identities: Identities,
-    /// `source.url` as written, and the log's name.
+    /// `source.url` as written, and the log's name, by these.
     logs: std::collections::HashMap<String, Arc<str>>,
+    known: Arc<KnownLogs>,
 }
 
 /// Base64 as servers should write it, and as some do: without padding.
@@ -135,6 +139,14 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 impl Decoder {
+    /// Names logs as `known` does from here on.
+    pub fn knowing(&mut self, known: &Arc<KnownLogs>) {
+        if !Arc::ptr_eq(&self.known, known) {
+            self.known = known.clone();
+            self.logs.clear();
+        }
+    }
+
     /// The entry of a `certificate_update`.
     pub fn certificate<'a>(&'a mut self, update: &'a CertificateUpdate<'a>) -> Entry<'a> {
         let log = update.source.url.as_str().map(|url| self.log(url));
@@ -350,7 +362,8 @@ impl Decoder {
         if self.logs.len() >= MAX_LOGS_REMEMBERED {
             self.logs.clear();
         }
-        let log: Arc<str> = log_name(url).into();
+        let name = log_name(url);
+        let log = self.known.named(&name).map_or_else(|| name.into(), |known| known.id.clone());
         self.logs.insert(url.to_owned(), log.clone());
         log
     }

@@ -55,6 +55,9 @@ pub struct Composer {
     version: &'static str,
 }
 
+/// The feed that entries fetched from logs come by; no other may have its name.
+pub const REFILL: &str = "refill";
+
 /// Where and when an entry came in.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Arrival {
@@ -89,6 +92,12 @@ pub enum HealthKind {
     RecordRejected,
     AlertsCapped,
     InternalError,
+    HoleOpened,
+    HoleRefilled,
+    RangeLost,
+    LogUncovered,
+    LogUnaccountable,
+    CanaryMissing,
 }
 
 impl HealthKind {
@@ -104,15 +113,26 @@ impl HealthKind {
             HealthKind::RecordRejected => "record-rejected",
             HealthKind::AlertsCapped => "alerts-capped",
             HealthKind::InternalError => "internal-error",
+            HealthKind::HoleOpened => "hole-opened",
+            HealthKind::HoleRefilled => "hole-refilled",
+            HealthKind::RangeLost => "range-lost",
+            HealthKind::LogUncovered => "log-uncovered",
+            HealthKind::LogUnaccountable => "log-unaccountable",
+            HealthKind::CanaryMissing => "canary-missing",
         }
     }
 
     fn severity(self) -> Severity {
         match self {
-            HealthKind::FeedDown | HealthKind::WatchlistRefused | HealthKind::AlertsCapped => {
-                Severity::Medium
-            }
-            HealthKind::RecordRejected | HealthKind::InternalError => Severity::High,
+            HealthKind::FeedDown
+            | HealthKind::WatchlistRefused
+            | HealthKind::AlertsCapped
+            | HealthKind::LogUncovered
+            | HealthKind::LogUnaccountable => Severity::Medium,
+            HealthKind::RecordRejected
+            | HealthKind::InternalError
+            | HealthKind::RangeLost
+            | HealthKind::CanaryMissing => Severity::High,
             _ => Severity::Low,
         }
     }
@@ -628,7 +648,7 @@ fn ct_unknown(arrival: &Arrival) -> Ct {
         seen: None,
         received: arrival.received.to_string(),
         latency_ms: None,
-        origin: "feed",
+        origin: if &*arrival.feed == REFILL { "refill" } else { "feed" },
         feed: arrival.feed.to_string(),
     }
 }

@@ -15,6 +15,7 @@ pub mod value;
 
 pub use compose::{
     Arrival, Case, Composer, Health, HealthKind, MAX_MALFORMED_BYTES, MAX_ORIGINAL_BYTES, MAX_RECORD_BYTES,
+    REFILL,
 };
 
 pub use text::{clean, printable};

@@ -8,11 +8,14 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc::UnboundedSender;
 use tracing::{error, info, warn};
 
 use super::intake::Queue;
+use crate::account::evidence::Place;
 use crate::account::{Account, Journal, JournalError};
 use crate::clock;
+use crate::entry::Timestamp;
 use crate::metrics::Metrics;
 use crate::publish::{Ended, Full, Publisher};
 use crate::record::value::HealthDetail;
@@ -31,6 +34,8 @@ pub enum Event {
     ListChanged { version: String, message: String },
     /// Another way out: of a changed configuration.
     Publisher(Box<dyn Publisher>),
+    /// Something is asked of the account.
+    Ask(Box<dyn FnOnce(&mut Account, Timestamp) + Send>),
     /// Every feed has ended: deliver what is left, and stop.
     Finish {
         /// No longer than this; without it, until everything is delivered.
@@ -69,6 +74,8 @@ pub struct Desk {
     pub metrics: Arc<Metrics>,
     pub queue: Queue,
     pub complained: Complained,
+    /// Where single entries are asked for.
+    pub wanted: Option<UnboundedSender<Place>>,
     /// Since when the journal takes no commit, and whether it was said.
     pub refused: Option<Refusal>,
 }
@@ -155,6 +162,10 @@ impl Desk {
                 self.metrics.samples(&batch.tally);
                 self.account.admit(*batch, clock::now());
                 self.queue.give(size);
+                if let Some(wanted) = &self.wanted {
+                    // Who reads logs may have ended before.
+                    self.account.wanted().into_iter().for_each(|place| drop(wanted.send(place)));
+                }
                 messages
             }
             Event::Report(report) => {
@@ -176,6 +187,10 @@ impl Desk {
                 // Dropping the old one returns what it still had, and that is handed to the new one.
                 self.publisher = publisher;
                 info!("the Kafka settings changed: records go through a new producer");
+                0
+            }
+            Event::Ask(what) => {
+                what(&mut self.account, clock::now());
                 0
             }
             Event::Finish { .. } => 0,
@@ -272,8 +287,7 @@ impl Desk {
     }
 
     fn publish_counts(&mut self, in_flight: u64) {
-        let logs = self.account.ledger().logs().count();
-        self.metrics.settle(in_flight, self.account.counts(), logs);
+        self.metrics.settle(in_flight, self.account.counts());
     }
 
     fn farewell(mut self, events: &Receiver<Event>) -> Farewell {

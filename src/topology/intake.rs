@@ -13,10 +13,11 @@ use arc_swap::ArcSwap;
 
 use super::account::Event;
 use crate::entry::Timestamp;
+use crate::entry::leaf::Fetched;
 use crate::feed::{Intake, Refusal};
 use crate::metrics::Metrics;
 use crate::record::Arrival;
-use crate::sieve::{Batch, Position, Scratch, Sieve, Source};
+use crate::sieve::{Batch, Origin, Position, Scratch, Sieve, Source};
 
 /// Batches under way to the account: a quarter of a second of a thousand a second.
 pub const QUEUE_BATCHES: usize = 256;
@@ -29,6 +30,9 @@ const BATCH_MESSAGES: u64 = 1024;
 
 /// Receipts that could not go on are kept up to so many runs; beyond, their messages are shed too.
 const HELD_RUNS: usize = 65_536;
+
+/// How soon entries of a log that wait for room are offered again.
+const BEHIND: Duration = Duration::from_millis(20);
 
 /// How often a recording that waits for room looks whether it is to stop.
 const WAIT: Duration = Duration::from_millis(100);
@@ -73,6 +77,15 @@ impl Queue {
         // The account's thread lives as long as any feed.
         let _ = self.events.send(Event::Batch { batch: Box::new(batch), size });
         None
+    }
+
+    /// As [`offer`](Queue::offer), of the queue's first half alone: the second is the live feeds'.
+    fn offer_behind(&self, batch: Batch) -> Option<Batch> {
+        let half = {
+            let taken = self.room.taken.lock().unwrap_or_else(PoisonError::into_inner);
+            taken.batches < QUEUE_BATCHES / 2 && taken.bytes < QUEUE_BYTES / 2
+        };
+        if half { self.offer(batch) } else { Some(batch) }
     }
 
     /// As [`offer`](Queue::offer), waiting for room until `stop`.
@@ -130,7 +143,8 @@ impl Worker {
         waits: Option<Arc<AtomicBool>>,
     ) -> Worker {
         let name: Arc<str> = name.into();
-        let position = Position { feed: name.clone(), live: waits.is_none() };
+        let origin = if waits.is_none() { Origin::Feed } else { Origin::Recording };
+        let position = Position { feed: name.clone(), origin };
         Worker {
             sieve,
             queue,
@@ -142,6 +156,43 @@ impl Worker {
             position,
             counted: 0,
             waits,
+        }
+    }
+}
+
+impl Worker {
+    /// For entries that were read from a log itself, which nobody sends again by himself.
+    pub fn refill(
+        name: &str,
+        feed: usize,
+        sieve: Arc<ArcSwap<Sieve>>,
+        queue: Queue,
+        metrics: Arc<Metrics>,
+    ) -> Worker {
+        let mut worker = Worker::new(name, feed, sieve, queue, metrics, None);
+        worker.position.origin = Origin::Refill;
+        worker.batch.position.origin = Origin::Refill;
+        worker
+    }
+
+    /// Sifts one entry of a log.
+    pub fn leaf(&mut self, leaf: Fetched<'_>, at: Timestamp) {
+        self.arrival.received = at;
+        let sieve = self.sieve.load();
+        // Only a stream of messages can be unfit.
+        let _ = sieve.sift(Source::Leaf(leaf), &self.arrival, &mut self.scratch, &mut self.batch);
+    }
+
+    /// Hands over what was sifted, behind the live feeds.
+    pub async fn hand_over(mut self) {
+        let mut batch = std::mem::replace(&mut self.batch, Batch::new(self.position.clone()));
+        if batch.is_empty() {
+            return;
+        }
+        self.metrics.in_flight(self.feed, batch.tally.messages());
+        while let Some(back) = self.queue.offer_behind(batch) {
+            batch = back;
+            tokio::time::sleep(BEHIND).await;
         }
     }
 }

@@ -21,26 +21,29 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
+use account::Desk;
+pub(crate) use account::Event;
 pub use account::Farewell;
-use account::{Desk, Event};
-use intake::{Queue, Worker};
+pub(crate) use intake::{Queue, Worker};
 use reload::Looks;
 
+use crate::account::evidence::Place;
 use crate::account::{Account, InMemory, Journal, State};
 use crate::ccadb::Authorities;
 use crate::clock;
-use crate::config::{self, Config, FeedConfig, Loaded, Problems};
+use crate::config::{self, Config, FeedConfig, Loaded, Problems, RefillConfig};
 use crate::feed::file::FileError;
 use crate::feed::{FeedMeter, certstream, file};
 use crate::http::{BindError, Check, Http, Ready};
 use crate::metrics::{CHECKS, Metrics};
 use crate::publish::{Ended, Publisher, Reports};
 use crate::record::value::HealthDetail;
-use crate::record::{Composer, Health, HealthKind};
+use crate::record::{Composer, Health, HealthKind, REFILL};
+use crate::refill::{self, Lists, Reach};
 use crate::sieve::Sieve;
 use crate::store::Found;
 use crate::watch::Matcher;
@@ -135,6 +138,7 @@ pub struct Pipeline {
     inbox: Option<Receiver<Event>>,
     publisher: Option<Box<dyn Publisher>>,
     past: Past,
+    wanted: Option<mpsc::UnboundedSender<Place>>,
     feeds: HashMap<String, Running>,
     list_version: String,
     list_files: Vec<PathBuf>,
@@ -201,6 +205,7 @@ impl Pipeline {
             inbox: Some(inbox),
             publisher: Some(way.publisher),
             past,
+            wanted: None,
             feeds: HashMap::new(),
             list_version,
             list_files,
@@ -225,6 +230,7 @@ impl Pipeline {
             None => None,
         };
         let remark = self.past.remark.take();
+        let refill = self.prepare_refill();
         let desk = self.start_desk();
         self.say(HealthKind::Started, "certsieve starts".to_owned());
         if let Some(remark) = remark {
@@ -233,6 +239,9 @@ impl Pipeline {
         for feed in self.config.feeds.clone() {
             self.start_feed(feed);
         }
+        let refill = refill.map(|(config, lists, reach, wanted)| {
+            tokio::spawn(refill::run(config, lists, reach, wanted, stopped.clone()))
+        });
         // Answered only now: the first scrape finds every feed's series.
         let http = http
             .map(|http| tokio::spawn(http.serve(self.metrics.clone(), self.readiness(), stopped.clone())));
@@ -247,6 +256,9 @@ impl Pipeline {
             }
         };
         let failed = self.stop_feeds().await;
+        if let Some(refill) = &refill {
+            refill.abort();
+        }
         let farewell = match ended {
             true => {
                 // The last record of a recording is waited for, unless somebody says that it is enough.
@@ -341,10 +353,13 @@ impl Pipeline {
         };
         let past = std::mem::replace(&mut self.past, Past::none());
         let mut account = Account::new(composer, self.config.outbox, &self.list_version);
+        if let Some(refill) = &self.config.refill {
+            account.grace(refill.grace.as_millis() as i64);
+        }
         account.resume(past.state);
         // The first scrape knows what was found.
-        let logs = account.ledger().logs().count();
-        self.metrics.settle(0, account.counts(), logs);
+        account.tend_logs(clock::now());
+        self.metrics.settle(0, account.counts());
         let desk = Desk {
             account,
             publisher,
@@ -352,9 +367,27 @@ impl Pipeline {
             metrics: self.metrics.clone(),
             queue: self.queue.clone(),
             complained: account::Complained::default(),
+            wanted: self.wanted.take(),
             refused: None,
         };
         tokio::task::spawn_blocking(move || desk.run(inbox))
+    }
+
+    /// What reads the logs, where `[refill]` says so; it begins with the feeds.
+    fn prepare_refill(&mut self) -> Option<(RefillConfig, Lists, Reach, mpsc::UnboundedReceiver<Place>)> {
+        let config = self.config.refill.clone()?;
+        let lists = Lists::new(&config, self.config.state_dir.as_deref());
+        let (wanted, receiver) = mpsc::unbounded_channel();
+        self.wanted = Some(wanted);
+        let meter = Arc::new(FeedMeter::new(REFILL, None));
+        let feed = self.metrics.feed(meter);
+        let reach = Reach {
+            sieve: self.sieve.clone(),
+            queue: self.queue.clone(),
+            metrics: self.metrics.clone(),
+            feed,
+        };
+        Some((config, lists, reach, receiver))
     }
 
     fn prefix(&self) -> String {
@@ -492,7 +525,8 @@ impl Pipeline {
         let (assets, version) = (matcher.list().assets.len(), matcher.list().version.clone());
         self.metrics.list_loaded(&matcher, true);
         let authorities = self.sieve.load().authorities().clone();
-        self.sieve.store(Arc::new(Sieve::new(matcher).knowing(authorities)));
+        let logs = self.sieve.load().logs().clone();
+        self.sieve.store(Arc::new(Sieve::new(matcher).knowing(authorities).naming(logs)));
         let message = format!("watch list {version} judges from now on, {assets} assets");
         info!("{message}");
         self.queue.send(Event::ListChanged { version, message });

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use certsieve::account::following::Row;
 use certsieve::account::ledger::Change;
 use certsieve::account::outbox::Held;
 use certsieve::account::raised::{Alert, Issuance};
@@ -21,7 +22,11 @@ fn record(sequence: u64, bytes: usize) -> Arc<Held> {
         value: vec![b'x'; bytes],
         at: Timestamp(sequence as i64),
     };
-    Arc::new(Held { record, log_time: sequence.is_multiple_of(2).then_some(Timestamp(7)) })
+    Arc::new(Held {
+        record,
+        log_time: sequence.is_multiple_of(2).then_some(Timestamp(7)),
+        refilled: sequence == 2,
+    })
 }
 
 fn change(log: &str, first: u64, last: Option<u64>) -> Change {
@@ -34,6 +39,7 @@ fn everything() -> Commit {
     let issuance = Issuance { until: Timestamp(2), content: [8; 32], key: None };
     Commit {
         ledger: vec![change("a.example/log", 3, Some(9)), change("b.example", u64::MAX, Some(u64::MAX))],
+        logs: vec![("a.example/log".into(), Some(Row { first: Some(3), size: None, refilled: 2, lost: 1 }))],
         alerts: vec![(Uuid::from_u128(5), Some(alert))],
         issuances: vec![("aa:01".to_owned(), Some(issuance))],
         issuers: vec![("shop".to_owned(), "CN=x".to_owned())],
@@ -58,8 +64,14 @@ fn told(state: &State) -> String {
     let mut issuers: Vec<_> = state.issuers.iter().collect();
     issuers.sort();
     format!(
-        "{:?} {:?} {:?} {issuers:?} {:?} {} {:?}",
-        state.ledger, state.alerts, state.issuances, state.outbox, state.sequence, state.list_version
+        "{:?} {:?} {:?} {:?} {issuers:?} {:?} {} {:?}",
+        state.ledger,
+        state.logs,
+        state.alerts,
+        state.issuances,
+        state.outbox,
+        state.sequence,
+        state.list_version
     )
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use certsieve::account::{Account, Bounds};
 use certsieve::entry::Timestamp;
 use certsieve::record::{Arrival, Composer, Outcome, Record, Report, Topic};
-use certsieve::sieve::{Batch, Position, Scratch, Sieve, Source};
+use certsieve::sieve::{Batch, Origin, Position, Scratch, Sieve, Source};
 use certsieve::watch::{Matcher, WatchList};
 use serde_json::Value;
 
@@ -75,7 +75,10 @@ impl Bench {
     /// Sifts messages into one batch, as they come in from `feed`.
     pub fn sift<M: AsRef<[u8]>>(&mut self, feed: &str, live: bool, messages: &[M]) -> Batch {
         let feed: Arc<str> = feed.into();
-        let mut batch = Batch::new(Position { feed: feed.clone(), live });
+        let mut batch = Batch::new(Position {
+            feed: feed.clone(),
+            origin: if live { Origin::Feed } else { Origin::Recording },
+        });
         let arrival = Arrival { feed, received: Timestamp(self.now.0 - 11) };
         for message in messages {
             let source = Source::Message(message.as_ref());
@@ -87,7 +90,7 @@ impl Bench {
     /// Sifts one message, whether or not the stream fits the list.
     pub fn sift_any(&mut self, message: &[u8]) -> Batch {
         let feed: Arc<str> = "eu-1".into();
-        let mut batch = Batch::new(Position { feed: feed.clone(), live: true });
+        let mut batch = Batch::new(Position { feed: feed.clone(), origin: Origin::Feed });
         let arrival = Arrival { feed, received: self.now };
         // A list of names does not fit one with networks; it is counted all the same.
         let _ = self.sieve.sift(Source::Message(message), &arrival, &mut self.scratch, &mut batch);

@@ -18,7 +18,7 @@ use crate::entry::message::{self, Message};
 use crate::entry::{Anomaly, Decoder, Entry, Facts, Identities, Value, issuance};
 use crate::judge::{Faring, KeyFaring, Rule, Verdict, asks, farings};
 use crate::record::{Arrival, Case, Composer, Record, id};
-use crate::sieve::{Batch, Finding, Position, Scratch, Sieve, Source};
+use crate::sieve::{Batch, Finding, Origin, Position, Scratch, Sieve, Source};
 use crate::watch::{Hit, Matcher};
 
 /// Identities of one entry of which it is said what they nearly match.
@@ -190,7 +190,7 @@ impl Explanation {
         };
         let feed: Arc<str> = "explain".into();
         let arrival = Arrival { feed: feed.clone(), received: clock::now() };
-        let mut batch = Batch::new(Position { feed, live: false });
+        let mut batch = Batch::new(Position { feed, origin: Origin::Recording });
         if let Err(unfit) = sieve.sift(source, &arrival, &mut Scratch::default(), &mut batch) {
             self.note = Some(format!("a feed of such messages is refused: {unfit}"));
             return self.decoded(subject, Some(sieve));
