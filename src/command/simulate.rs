@@ -1,7 +1,8 @@
 //! `certsieve simulate`: the CertStream server of the demo, on its own.
 //!
-//! For trying a watch list, a dashboard or another consumer without a network. Prints where it listens,
-//! then serves until Ctrl-C or `--for`, and at the end says what was sent.
+//! For trying a watch list, a dashboard or another consumer without a network. Its logs serve their own API at
+//! the same address, and with `--drop` it loses messages on purpose, which can then be read there. Prints where
+//! it listens, then serves until Ctrl-C or `--for`, and at the end says what was sent and what was not.
 
 use std::time::Duration;
 
@@ -24,6 +25,9 @@ pub struct SimulateArgs {
     /// server, or a second's worth if that is more].
     #[arg(long, value_name = "N")]
     pub buffer: Option<usize>,
+    /// Send one message in so many to nobody, though it is in its log, as a server that loses; 0 loses none.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub drop: u32,
     /// Stop after so long: 30s, 5m, 1h.
     #[arg(long = "for", value_name = "TIME", value_parser = span)]
     pub run_for: Option<Duration>,
@@ -31,13 +35,20 @@ pub struct SimulateArgs {
 
 /// Serves until Ctrl-C or the end of `--for`.
 pub async fn run(args: SimulateArgs) -> Result<(), SimulateError> {
-    let settings = Settings { seed: args.seed, rate: args.rate, buffer: args.buffer, ..Settings::default() };
+    let settings = Settings {
+        seed: args.seed,
+        rate: args.rate,
+        buffer: args.buffer,
+        drop_one_in: Some(args.drop),
+        ..Settings::default()
+    };
     let server = Server::bind(&args.listen, settings).await?;
     for (stream, what) in
         [(Stream::Lite, "lite"), (Stream::Full, "full, with DER"), (Stream::Domains, "names only")]
     {
         anstream::println!("{:<44} {what}", server.url(stream));
     }
+    anstream::println!("{:<44} its logs", server.log_list());
     let meter = server.meter();
     let ended = async {
         tokio::select! {
@@ -46,7 +57,12 @@ pub async fn run(args: SimulateArgs) -> Result<(), SimulateError> {
         }
     };
     server.serve(ended).await;
-    anstream::println!("sent {} messages, skipped {}", meter.sent(), meter.skipped());
+    anstream::println!(
+        "sent {} messages, skipped {}, dropped {} on purpose",
+        meter.sent(),
+        meter.skipped(),
+        meter.dropped()
+    );
     Ok(())
 }
 

@@ -17,7 +17,7 @@ use std::net::IpAddr;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, CrlDistributionPoint, CustomExtension,
     DistinguishedName, DnType, DnValue, ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, SanType, SerialNumber,
+    PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PublicKeyData as _, SanType, SerialNumber,
 };
 use ring::digest::{SHA256, digest};
 use time::OffsetDateTime;
@@ -268,6 +268,11 @@ impl Authorities {
         Ok(Issued { der, subject_key_id })
     }
 
+    /// The key with which `issuer` signs, as a SubjectPublicKeyInfo.
+    pub fn public_key(&self, issuer: usize) -> Vec<u8> {
+        self.issuers[issuer].key().subject_public_key_info()
+    }
+
     /// The chain above a certificate of `issuer`, nearest first: what it is called, by whom it was
     /// signed and how long it is valid, with its DER.
     pub fn chain(&self, issuer: usize) -> [ChainLink; 2] {
@@ -456,16 +461,20 @@ fn signed_timestamps(template: &Template) -> CustomExtension {
     CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 11129, 2, 4, 2], der(0x04, &[&whole]))
 }
 
-/// One DER element of at most 65,535 bytes.
-fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+/// One DER element of less than 16 MiB.
+pub(super) fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let content = parts.concat();
     let mut out = vec![tag];
     match content.len() {
         short @ 0..0x80 => out.push(short as u8),
         middle @ 0x80..0x100 => out.extend_from_slice(&[0x81, middle as u8]),
-        long => {
+        long @ 0x100..0x1_0000 => {
             out.push(0x82);
             out.extend_from_slice(&(long as u16).to_be_bytes());
+        }
+        longer => {
+            out.push(0x83);
+            out.extend_from_slice(&(longer as u32).to_be_bytes()[1..]);
         }
     }
     out.extend_from_slice(&content);

@@ -1,27 +1,21 @@
 //! A deterministic firehose: log entries in the order in which a CertStream server would show them.
 //!
-//! Some thousand issuances are signed at the start (under two seconds); then entries are drawn from
-//! them for ever, each with the next index of its log. Of an issuance, the precertificate appears in one
-//! to three of four logs, the certificate some hundred entries later in one or two: three fifths are
-//! precertificates, as in the world. When all have been shown they come again under new indexes, which
-//! keeps every message's DER validly signed and costs a few copies a message; only then does a serial
+//! Entries are drawn from the [`Archive`] for ever, each with the next index of its log: three fifths are
+//! precertificates, as in the world. When all of the pool have been shown they come again under new indexes,
+//! which keeps every message's DER validly signed and costs a few copies a message; only then does a serial
 //! repeat. What is planted stands between them, at its time.
 //!
 //! Same seed and same times: same entries in the same order, with the same names, serials and indexes.
-//! Keys, signatures and hashes differ from run to run (see `authority`). Reads no clock. Memory is that
-//! of the pool, about 20 MB.
+//! Keys, signatures and hashes differ from run to run (see `authority`). Reads no clock.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fastrand::Rng;
-
 use super::Stream;
-use super::authority::{Authorities, AuthorityError, IDENTITIES, Kind, Name, Subject, Template};
-use super::message::{Leaf, LogText, Times, chain, push_message};
-use super::names::Grammar;
-use super::plants::{Due, PLANTS, Plantings, schedule};
+use super::archive::{Archive, Entry, Recipe};
+use super::authority::AuthorityError;
+use super::plants::{Due, Plantings, schedule};
 use crate::entry::Timestamp;
 
 /// Issuances in the pool: the fewest that do not repeat within a second at 10,000 messages a second.
@@ -30,194 +24,58 @@ pub const ISSUANCES: usize = 3_000;
 /// All plants are shown within so long after the first entry.
 pub const SPREAD: Duration = Duration::from_secs(20);
 
-/// The logs: what they are called, the last part of their address, whether they are tiled (static-ct).
-const LOGS: [(&str, &str, bool); 4] = [
-    ("Demo 'Alder' log", "alder", false),
-    ("Demo 'Birch' log", "birch", false),
-    ("Demo 'Cedar' tiled log", "cedar", true),
-    ("Demo 'Dogwood' tiled log", "dogwood", true),
-];
-
-/// Between a precertificate and its certificate, in thirds of an issuance: about 440 entries.
-const PAIR_APART: usize = 400;
-
 /// See the module.
 pub struct Firehose {
-    leaves: Vec<Leaf>,
-    /// One for each of [`IDENTITIES`].
-    chains: Vec<Vec<u8>>,
-    logs: Vec<Log>,
-    cycle: Vec<Appearance>,
-    /// Place in `cycle`.
+    archive: Arc<Archive>,
+    /// Which of the archive's turns is next.
     at: usize,
     due: VecDeque<Due>,
-    /// Of the first of the planted leaves, which stand in pairs.
-    planted: usize,
     plantings: Arc<Plantings>,
     /// When the first entry was drawn.
     started: Option<Timestamp>,
-    rng: Rng,
-}
-
-struct Log {
-    text: LogText,
-    next: u64,
-}
-
-#[derive(Clone, Copy)]
-struct Appearance {
-    leaf: u32,
-    log: u8,
-}
-
-/// One entry, to be written for any stream.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Entry {
-    leaf: u32,
-    log: u8,
-    pub index: u64,
-    times: Times,
 }
 
 impl Firehose {
     /// Logs are named `<base_url>/log/<name>`; `base_url` has no slash at its end. `now` dates the
     /// certificates.
     pub fn new(seed: u64, base_url: &str, now: Timestamp) -> Result<Firehose, AuthorityError> {
-        Firehose::sized(seed, base_url, now, ISSUANCES)
+        let base_url = base_url.to_owned();
+        let recipe = Recipe { seed, base_url, now, issuances: ISSUANCES, drop_one_in: None };
+        Ok(Firehose::of(Arc::new(Archive::new(&recipe)?)))
     }
 
-    /// With another size of pool.
-    pub fn sized(
-        seed: u64,
-        base_url: &str,
-        now: Timestamp,
-        issuances: usize,
-    ) -> Result<Firehose, AuthorityError> {
-        let now = now.0.div_euclid(1000);
-        let mut rng = Rng::with_seed(seed);
-        let authorities = Authorities::new(now)?;
-        let grammar = Grammar::new();
-        let mut leaves = Vec::with_capacity(2 * (issuances + PLANTS.len()));
-        let mut pair = |issuer: usize, template: &Template, key: usize| {
-            for kind in [Kind::Precertificate, Kind::Certificate] {
-                let issued = authorities.issue(issuer, template, kind, key)?;
-                leaves.push(Leaf::new(template, issuer, kind, &issued));
-            }
-            Ok::<(), AuthorityError>(())
-        };
-        for _ in 0..issuances {
-            let (issuer, template) = issuance(&grammar, now, &mut rng);
-            pair(issuer, &template, rng.usize(..))?;
-        }
-        for plant in &PLANTS {
-            pair(plant.issuer, &plant.template(now), rng.usize(..))?;
-        }
-        let logs: Vec<Log> = LOGS
-            .iter()
-            .map(|&(name, path, tiled)| Log {
-                text: LogText::new(name, &format!("{base_url}/log/{path}"), tiled),
-                next: rng.u64(1_000_000..2_000_000_000),
-            })
-            .collect();
-        Ok(Firehose {
-            leaves,
-            chains: (0..IDENTITIES.len()).map(|issuer| chain(&authorities.chain(issuer))).collect(),
-            cycle: cycle(issuances, logs.len(), &mut rng),
-            due: schedule(SPREAD, logs.len()).into(),
-            logs,
-            at: 0,
-            planted: 2 * issuances,
-            plantings: Arc::new(Plantings::new()),
-            started: None,
-            rng,
-        })
+    /// Entries that go into the logs of `archive`; nobody else appends to them.
+    pub fn of(archive: Arc<Archive>) -> Firehose {
+        let due = schedule(SPREAD, archive.logs().len()).into();
+        Firehose { archive, at: 0, due, plantings: Arc::new(Plantings::new()), started: None }
     }
 
-    /// The next entry. `now` never goes back.
+    /// The next entry, which its log has from now on. `now` never goes back.
     pub fn draw(&mut self, now: Timestamp) -> Entry {
         let elapsed = now.millis_since(*self.started.get_or_insert(now));
-        let due = self.due.front().copied().filter(|due| due.after <= elapsed);
-        let appearance = match due {
-            Some(due) => {
-                self.due.pop_front();
-                self.plantings.show(due.plant, now);
-                let leaf = self.planted + 2 * due.plant + usize::from(due.kind == Kind::Certificate);
-                Appearance { leaf: leaf as u32, log: due.log as u8 }
-            }
-            None => {
-                let appearance = self.cycle[self.at];
-                self.at = (self.at + 1) % self.cycle.len();
-                appearance
-            }
+        let Some(due) = self.due.front().copied().filter(|due| due.after <= elapsed) else {
+            let log = self.archive.turn(self.at);
+            self.at += 1;
+            return self.archive.append(log, None, now);
         };
-        let log = &mut self.logs[usize::from(appearance.log)];
-        let index = log.next;
-        log.next += 1;
-        // A server sees an entry some tenths of a second to some seconds after its log took it.
-        let logged = now.plus_millis(-self.rng.i64(200..2_500));
-        Entry { leaf: appearance.leaf, log: appearance.log, index, times: Times { logged, seen: now } }
+        self.due.pop_front();
+        let entry = self.archive.append(due.log as u8, Some((due.plant, due.kind)), now);
+        self.plantings.show(due.plant, now);
+        if self.archive.drops(&entry) {
+            self.plantings.lose(due.plant);
+        }
+        entry
     }
 
     /// Appends the message of `entry` in `stream`.
     pub fn write(&self, entry: &Entry, stream: Stream, out: &mut Vec<u8>) {
-        let leaf = &self.leaves[entry.leaf as usize];
-        let log = &self.logs[usize::from(entry.log)].text;
-        push_message(out, stream, leaf, &self.chains[leaf.issuer], log, entry.index, entry.times);
+        self.archive.write(entry, stream, out);
     }
 
     /// What is planted, and when it was shown.
     pub fn plantings(&self) -> Arc<Plantings> {
         Arc::clone(&self.plantings)
     }
-}
-
-/// Issuer and certificate of one issuance.
-fn issuance(grammar: &Grammar, now: i64, rng: &mut Rng) -> (usize, Template) {
-    let all: u32 = IDENTITIES.iter().map(|identity| identity.weight).sum();
-    let mut pick = rng.u32(0..all);
-    let mut issuer = 0;
-    while pick >= IDENTITIES[issuer].weight {
-        pick -= IDENTITIES[issuer].weight;
-        issuer += 1;
-    }
-    let names = grammar.names(rng);
-    let mut subject = Subject::default();
-    // One in six has no common name. One longer than 64 characters is not allowed (RFC 5280 appendix A).
-    if let Some(Name::Dns(first)) = names.first().filter(|_| rng.u32(0..6) > 0)
-        && first.len() <= 64
-    {
-        subject.common_name.clone_from(first);
-    }
-    if rng.u32(0..12) == 0 {
-        subject.organization = grammar.organization(rng);
-        subject.country = "NL".into();
-        subject.locality = "Zoetermeer".into();
-    }
-    let mut serial: Vec<u8> = (0..16).map(|_| rng.u8(..)).collect();
-    serial[0] = rng.u8(1..);
-    let not_before = now - 3_600 - rng.i64(0..600);
-    let not_after = not_before + IDENTITIES[issuer].days * 86_400 - 1;
-    (issuer, Template { subject, names, serial, not_before, not_after })
-}
-
-/// Where and when each leaf of the pool appears, once through.
-fn cycle(issuances: usize, logs: usize, rng: &mut Rng) -> Vec<Appearance> {
-    let mut all: Vec<(usize, Appearance)> = Vec::with_capacity(4 * issuances);
-    for issuance in 0..issuances {
-        // On average two precertificates and four thirds of a certificate.
-        let copies = [[1, 2, 2, 3][rng.usize(0..4)], [1, 1, 2][rng.usize(0..3)]];
-        for (kind, copies) in copies.into_iter().enumerate() {
-            let first = rng.usize(..logs);
-            for copy in 0..copies {
-                // Keys in thirds of an issuance: what belongs together is near, but not in a row.
-                let key = 3 * issuance + rng.usize(0..12) + kind * PAIR_APART;
-                let leaf = (2 * issuance + kind) as u32;
-                all.push((key, Appearance { leaf, log: ((first + copy) % logs) as u8 }));
-            }
-        }
-    }
-    all.sort_by_key(|&(key, _)| key);
-    all.into_iter().map(|(_, appearance)| appearance).collect()
 }
 
 #[cfg(test)]
@@ -234,13 +92,31 @@ mod tests {
     use x509_parser::prelude::*;
 
     use super::*;
-    use crate::demo::plants::Expects;
+    use crate::demo::authority::Kind;
+    use crate::demo::message::Times;
+    use crate::demo::plants::{Expects, PLANTS};
 
     const NOW: Timestamp = Timestamp(1_795_455_603_604);
     const POOL: usize = 40;
 
     fn firehose(seed: u64) -> Firehose {
-        Firehose::sized(seed, "http://127.0.0.1:8080", NOW, POOL).unwrap()
+        sized(seed, POOL)
+    }
+
+    fn sized(seed: u64, issuances: usize) -> Firehose {
+        let base_url = "http://127.0.0.1:8080".to_owned();
+        let recipe = Recipe { seed, base_url, now: NOW, issuances, drop_one_in: None };
+        Firehose::of(Arc::new(Archive::new(&recipe).unwrap()))
+    }
+
+    impl Firehose {
+        fn kind(&self, entry: &Entry) -> Kind {
+            self.archive.leaf(entry).kind
+        }
+
+        fn is_tiled(&self, entry: &Entry) -> bool {
+            self.archive.logs()[usize::from(entry.log)].tiled
+        }
     }
 
     fn text(firehose: &Firehose, entry: &Entry, stream: Stream) -> String {
@@ -309,8 +185,8 @@ mod tests {
         };
         let mut firehose = firehose(1);
         for entry in run(&mut firehose, 400) {
-            let tiled = LOGS[usize::from(entry.log)].2;
-            let poison = firehose.leaves[entry.leaf as usize].kind == Kind::Precertificate;
+            let tiled = firehose.is_tiled(&entry);
+            let poison = firehose.kind(&entry) == Kind::Precertificate;
             for stream in [Stream::Full, Stream::Lite] {
                 let text = text(&firehose, &entry, stream);
                 let full = stream == Stream::Full;
@@ -365,8 +241,8 @@ mod tests {
             let mut firehose = firehose(1);
             let entry = loop {
                 let entry = firehose.draw(NOW);
-                let pre = firehose.leaves[entry.leaf as usize].kind == Kind::Precertificate;
-                if pre && LOGS[usize::from(entry.log)].2 == tiled {
+                let pre = firehose.kind(&entry) == Kind::Precertificate;
+                if pre && firehose.is_tiled(&entry) == tiled {
                     break entry;
                 }
             };
@@ -461,11 +337,8 @@ mod tests {
             assert_eq!(entry.index, *expected);
             *expected += 1;
         }
-        assert_eq!(next.len(), LOGS.len());
-        let pre = entries
-            .iter()
-            .filter(|entry| firehose.leaves[entry.leaf as usize].kind == Kind::Precertificate)
-            .count();
+        assert_eq!(next.len(), 4);
+        let pre = entries.iter().filter(|entry| firehose.kind(entry) == Kind::Precertificate).count();
         assert!((1_600..2_000).contains(&pre), "{pre} of 3,000 are precertificates");
     }
 
@@ -514,8 +387,8 @@ mod tests {
     /// The pool holds nothing that the demo's list watches, by the plainest of searches.
     #[test]
     fn background_is_silent() {
-        let firehose = Firehose::sized(1, "http://127.0.0.1:8080", NOW, 200).unwrap();
-        for leaf in 0..firehose.planted as u32 {
+        let firehose = sized(1, 200);
+        for leaf in 0..400 {
             let times = Times { logged: NOW, seen: NOW };
             let text = text(&firehose, &Entry { leaf, log: 2, index: 0, times }, Stream::Lite);
             let value: Value = serde_json::from_str(&text).unwrap();
@@ -532,7 +405,7 @@ mod tests {
     fn crowd_is_as_large_as_a_real_one() {
         let firehose = firehose(1);
         let plant = PLANTS.iter().position(|plant| plant.id == "shop-crowd").unwrap();
-        let leaf = (firehose.planted + 2 * plant) as u32;
+        let leaf = 2 * (POOL + plant) as u32;
         let times = Times { logged: NOW, seen: NOW };
         let full = text(&firehose, &Entry { leaf, log: 0, index: 9, times }, Stream::Full);
         assert!((500_000..1_000_000).contains(&full.len()), "{}", full.len());

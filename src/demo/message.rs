@@ -32,13 +32,16 @@ pub struct Leaf {
 /// What stands in front of the list of names.
 const OPENING: &[u8] = b"{\"all_domains\":";
 
+/// What stands in front of the certificate.
+const AS_DER: &[u8] = b",\"as_der\":\"";
+
 impl Leaf {
     pub fn new(template: &Template, issuer: usize, kind: Kind, issued: &Issued) -> Leaf {
         let identity = &IDENTITIES[issuer];
         let mut text = OPENING.to_vec();
         push_names(&mut text, template);
         let names_end = text.len();
-        text.extend_from_slice(b",\"as_der\":\"");
+        text.extend_from_slice(AS_DER);
         text.extend_from_slice(STANDARD.encode(&issued.der).as_bytes());
         text.push(b'"');
         let der_end = text.len();
@@ -74,6 +77,13 @@ impl Leaf {
             },
         );
         Leaf { text, ends: [names_end, der_end, extensions_end, hashes_end], kind, issuer }
+    }
+
+    /// The certificate, out of the text.
+    pub fn der(&self) -> Vec<u8> {
+        let [names, der, ..] = self.ends;
+        let text = self.text[names..der].strip_prefix(AS_DER).unwrap_or_default();
+        STANDARD.decode(text.strip_suffix(b"\"").unwrap_or_default()).unwrap_or_default()
     }
 }
 

@@ -4,15 +4,19 @@
 //! Nothing here knows the pipeline, and the pipeline knows nothing of this: it is fed over a real
 //! WebSocket on loopback, as by any other CertStream server. From the ground up: `authority` signs
 //! real DER under names of invented organisations, `names` and `message` say what is in it and how
-//! the Go server writes it, `firehose` puts it in the order of four logs, `plants` hides in it what
-//! must be found, `frames` and `simulate` serve it. `broker` is librdkafka's embedded Kafka;
+//! the Go server writes it, `archive` is what four logs hold, `firehose` the order in which it comes,
+//! `plants` hides in it what must be found, `frames` and `simulate` serve it, `log` serves the logs
+//! themselves. `broker` is librdkafka's embedded Kafka;
 //! `table` is what a person reads.
 
+pub mod archive;
 pub mod authority;
 #[cfg(feature = "kafka")]
 pub mod broker;
 pub mod firehose;
 mod frames;
+mod http;
+pub mod log;
 mod message;
 mod names;
 pub mod plants;

@@ -11,7 +11,7 @@
 //! the precertificates in a log whose messages carry no DER. [`WATCH_LIST`] is the list that finds them.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::authority::{FINA, IDENTITIES, Kind, MERIDIAN, Name, OPEN_HARBOR, Subject, TALLGRASS, Template};
@@ -356,6 +356,10 @@ issuer_organization = "Open Harbor Trust"
 issuer_common_name = "OH E8"
 "#;
 
+/// Place in [`PLANTS`] of what a feed that loses messages never says: one that must wake somebody, and early
+/// in the schedule, so that there is time to ask the logs.
+pub const LOST_PLANT: usize = 7;
+
 /// Names of the crowd's certificate.
 const CROWD: usize = 10_000;
 
@@ -447,6 +451,9 @@ pub struct Planting {
     pub issuance_key: String,
     /// Milliseconds since the epoch; [`NOT_YET`] before.
     shown: AtomicI64,
+    /// Messages, and those among them that were lost.
+    messages: AtomicU32,
+    lost: AtomicU32,
 }
 
 const NOT_YET: i64 = i64::MIN;
@@ -457,13 +464,22 @@ impl Plantings {
             plant,
             issuance_key: plant.issuance_key(),
             shown: AtomicI64::new(NOT_YET),
+            messages: AtomicU32::new(0),
+            lost: AtomicU32::new(0),
         };
         Plantings(PLANTS.iter().map(planting).collect())
     }
 
-    /// The plant's first message was written. Later ones change nothing.
+    /// A log has an entry of the plant, and its message is due. The first says when the plant was shown.
     pub fn show(&self, plant: usize, at: Timestamp) {
-        let _ = self.0[plant].shown.compare_exchange(NOT_YET, at.0, Ordering::Relaxed, Ordering::Relaxed);
+        let planting = &self.0[plant];
+        let _ = planting.shown.compare_exchange(NOT_YET, at.0, Ordering::Relaxed, Ordering::Relaxed);
+        planting.messages.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The message that was due is not sent.
+    pub fn lose(&self, plant: usize) {
+        self.0[plant].lost.fetch_add(1, Ordering::Relaxed);
     }
 
     /// In the order of [`PLANTS`].
@@ -489,9 +505,15 @@ impl Plantings {
 }
 
 impl Planting {
-    /// When its first message was written.
+    /// When its first entry was in a log.
     pub fn shown(&self) -> Option<Timestamp> {
         Some(self.shown.load(Ordering::Relaxed)).filter(|&at| at != NOT_YET).map(Timestamp)
+    }
+
+    /// None of its messages so far was sent: only who asks the logs can know of it.
+    pub fn is_lost(&self) -> bool {
+        let messages = self.messages.load(Ordering::Relaxed);
+        messages > 0 && self.lost.load(Ordering::Relaxed) >= messages
     }
 }
 
@@ -530,6 +552,23 @@ mod tests {
             plantings.assets().into_iter().collect::<Vec<_>>(),
             ["resolver", "resolver-range", "shop"]
         );
+    }
+
+    #[test]
+    fn what_is_lost_altogether_is_critical_and_comes_early() {
+        assert_eq!(PLANTS[LOST_PLANT].expects, RESOLVER);
+        let due = schedule(Duration::from_secs(20), 4);
+        let last = due.iter().rfind(|due| due.plant == LOST_PLANT).unwrap();
+        assert!(last.after < 5_000, "{last:?}");
+        let plantings = Plantings::new();
+        for (lose, want) in [(true, true), (true, true), (false, false), (true, false)] {
+            plantings.show(LOST_PLANT, Timestamp(17));
+            if lose {
+                plantings.lose(LOST_PLANT);
+            }
+            let lost: Vec<bool> = plantings.iter().map(Planting::is_lost).collect();
+            assert_eq!(lost.iter().position(|lost| *lost), want.then_some(LOST_PLANT));
+        }
     }
 
     #[test]

@@ -10,7 +10,11 @@
 //! a client, and handed to clients as one shared chunk: one system call carries hundreds of messages.
 //! At rate 0 the pace is that of the slowest client, and nothing is skipped.
 //!
-//! Bounds: 64 clients, `buffer` messages each, 8 KiB and ten seconds for a request.
+//! At the same address the logs serve their own API (see `log`), so that what a client missed can be read
+//! there: an entry is in its log before its message goes out. With `drop_one_in`, messages go out to nobody.
+//!
+//! Bounds: 64 clients of the streams, `buffer` messages each; 64 connections to the logs, of which four are
+//! answered at once; 8 KiB and ten seconds for a request.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -19,20 +23,20 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::Stream;
+use super::archive::{Archive, Entry, Recipe};
 use super::authority::AuthorityError;
-use super::firehose::{Entry, Firehose, ISSUANCES};
+use super::firehose::{Firehose, ISSUANCES};
 use super::frames::{self, FromClient, take_from_client};
+use super::http::{Answer, Request};
+use super::log::{KeyError, LOG_LIST, Logs};
 use super::plants::Plantings;
 use crate::clock;
 
@@ -46,12 +50,21 @@ pub struct Settings {
     pub buffer: Option<usize>,
     /// Issuances in the firehose's pool.
     pub issuances: usize,
+    /// One message in so many, and one plant altogether, is sent to nobody; none without, and with 0.
+    pub drop_one_in: Option<u32>,
     pub timers: Timers,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { seed: 1, rate: 200, buffer: None, issuances: ISSUANCES, timers: Timers::default() }
+        Settings {
+            seed: 1,
+            rate: 200,
+            buffer: None,
+            issuances: ISSUANCES,
+            drop_one_in: None,
+            timers: Timers::default(),
+        }
     }
 }
 
@@ -92,8 +105,12 @@ const CHUNK: usize = 512;
 const CATCH_UP: Duration = Duration::from_secs(1);
 /// A demo serves itself and a few who look.
 const CLIENTS: usize = 64;
-/// A browser's request is under 2 KiB.
-const REQUEST_LIMIT: usize = 8 * 1024;
+/// Connections that are no stream's, and requests of theirs that are answered at once: one answer has some
+/// megabytes at most.
+const READERS: usize = 64;
+const ANSWERS: usize = 4;
+/// A connection to the logs may wait so long for its next request, as with usual servers.
+const KEPT_FOR: Duration = Duration::from_secs(60);
 const REQUEST_WITHIN: Duration = Duration::from_secs(10);
 /// For writing out buffers at the end.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(5);
@@ -105,6 +122,8 @@ pub enum SimulateError {
     Listen { listen: String, source: std::io::Error },
     #[error(transparent)]
     Authority(#[from] AuthorityError),
+    #[error(transparent)]
+    Key(#[from] KeyError),
     #[error("cannot make the firehose: {0}")]
     Firehose(String),
 }
@@ -114,6 +133,7 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     firehose: Firehose,
+    logs: Arc<Logs>,
     settings: Settings,
     meter: Arc<Meter>,
 }
@@ -124,6 +144,7 @@ pub struct Meter {
     drawn: AtomicU64,
     sent: AtomicU64,
     skipped: AtomicU64,
+    dropped: AtomicU64,
     clients: AtomicUsize,
 }
 
@@ -143,7 +164,12 @@ impl Meter {
         self.skipped.load(Ordering::Relaxed)
     }
 
-    /// Clients connected now.
+    /// Entries whose message was sent to nobody, on purpose.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Clients of the streams connected now.
     pub fn clients(&self) -> usize {
         self.clients.load(Ordering::Relaxed)
     }
@@ -156,13 +182,27 @@ impl Server {
         let refused = |source| SimulateError::Listen { listen: listen.into(), source };
         let listener = TcpListener::bind(listen).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        let (seed, issuances) = (settings.seed, settings.issuances);
+        let recipe = Recipe {
+            seed: settings.seed,
+            base_url: format!("http://{address}"),
+            now: clock::now(),
+            issuances: settings.issuances,
+            drop_one_in: settings.drop_one_in,
+        };
+        let now = recipe.now;
         // A second of signing has no place among tasks.
-        let made = tokio::task::spawn_blocking(move || {
-            Firehose::sized(seed, &format!("http://{address}"), clock::now(), issuances)
-        });
-        let firehose = made.await.map_err(|failed| SimulateError::Firehose(failed.to_string()))??;
-        Ok(Server { listener, address, firehose, settings, meter: Arc::default() })
+        let made = tokio::task::spawn_blocking(move || Archive::new(&recipe));
+        let made = made.await.map_err(|failed| SimulateError::Firehose(failed.to_string()))??;
+        let archive = Arc::new(made);
+        let logs = Arc::new(Logs::new(Arc::clone(&archive), now)?);
+        Ok(Server {
+            listener,
+            address,
+            firehose: Firehose::of(archive),
+            logs,
+            settings,
+            meter: Arc::default(),
+        })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -172,6 +212,16 @@ impl Server {
     /// Where a client finds `stream`.
     pub fn url(&self, stream: Stream) -> String {
         format!("ws://{}{}", self.address, stream.path())
+    }
+
+    /// Where the list of the logs lies.
+    pub fn log_list(&self) -> String {
+        format!("http://{}{LOG_LIST}", self.address)
+    }
+
+    /// The logs, which know every entry, and which messages were dropped.
+    pub fn logs(&self) -> Arc<Logs> {
+        Arc::clone(&self.logs)
     }
 
     pub fn meter(&self) -> Arc<Meter> {
@@ -185,16 +235,19 @@ impl Server {
 
     /// Serves until `shutdown` is ready, then writes out what clients are owed.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
-        let Server { listener, firehose, settings, meter, .. } = self;
+        let Server { listener, firehose, logs, settings, meter, .. } = self;
         let hub = Arc::new(Hub {
             clients: Mutex::new(Some(Vec::new())),
             wake: Notify::new(),
             buffer: settings.buffer(),
             timers: settings.timers,
             meter,
+            logs,
+            readers: AtomicUsize::new(0),
+            answers: Semaphore::new(ANSWERS),
         });
         let (stop, stopped) = watch::channel(false);
-        let pacer = tokio::spawn(pace(Arc::clone(&hub), firehose, settings.rate, stopped));
+        let pacer = tokio::spawn(pace(Arc::clone(&hub), firehose, settings.rate, stopped.clone()));
         let mut connections = JoinSet::new();
         let mut shutdown = pin!(shutdown);
         loop {
@@ -202,7 +255,7 @@ impl Server {
                 () = &mut shutdown => break,
                 accepted = listener.accept() => match accepted {
                     Ok((socket, _)) => {
-                        connections.spawn(connection(Arc::clone(&hub), socket));
+                        connections.spawn(connection(Arc::clone(&hub), socket, stopped.clone()));
                     }
                     // Out of file descriptors, most likely: not worth ending for, nor a busy loop.
                     Err(_) => sleep(Duration::from_millis(100)).await,
@@ -230,6 +283,10 @@ struct Hub {
     buffer: usize,
     timers: Timers,
     meter: Arc<Meter>,
+    logs: Arc<Logs>,
+    /// Connections before their upgrade, and those to the logs.
+    readers: AtomicUsize,
+    answers: Semaphore,
 }
 
 /// The pacer's end of one client.
@@ -355,23 +412,31 @@ async fn pace(hub: Arc<Hub>, mut firehose: Firehose, rate: u32, mut stopped: wat
             entries.clear();
             entries.extend((first..count.min(first + CHUNK)).map(|_| firehose.draw(now)));
             hub.meter.drawn.fetch_add(entries.len() as u64, Ordering::Relaxed);
+            let before = entries.len();
+            entries.retain(|entry| !hub.logs.archive().drops(entry));
+            hub.meter.dropped.fetch_add((before - entries.len()) as u64, Ordering::Relaxed);
             hub.publish(&firehose, &entries, rate > 0, &mut scratch);
         }
     }
     *hub.clients() = None;
 }
 
-/// One connection, from its request to its end.
-async fn connection(hub: Arc<Hub>, mut socket: TcpStream) {
+/// One connection, from its first request to its end.
+async fn connection(hub: Arc<Hub>, mut socket: TcpStream, stopped: watch::Receiver<bool>) {
     let _ = socket.set_nodelay(true);
-    let answer = match timeout(REQUEST_WITHIN, read_request(&mut socket)).await {
-        Ok(Some(head)) => answer(&head),
-        _ => return,
+    let mut rest = Vec::with_capacity(1024);
+    let Some(entered) = Entered::new(&hub) else {
+        return refuse(socket, &Answer::refused("503 Service Unavailable", "too many connections")).await;
     };
-    let (stream, accept) = match answer {
+    let request = read(&hub, &mut socket, &mut rest, stopped).await;
+    drop(entered);
+    let Some(request) = request else { return };
+    let (stream, accept) = match request.upgrade() {
         Ok(upgrade) if hub.meter.clients() < CLIENTS => upgrade,
-        Ok(_) => return refuse(socket, "503 Service Unavailable", "too many clients").await,
-        Err((status, reason)) => return refuse(socket, status, reason).await,
+        Ok(_) => {
+            return refuse(socket, &Answer::refused("503 Service Unavailable", "too many clients")).await;
+        }
+        Err(refused) => return refuse(socket, &refused).await,
     };
     let response = format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -391,12 +456,61 @@ async fn connection(hub: Arc<Hub>, mut socket: TcpStream) {
     hub.wake.notify_one();
     // Pongs and a close, in the rare case of a client that asks for more than one at a time.
     let (control, controls) = mpsc::channel(4);
-    let listening = tokio::spawn(listen(reader, control, hub.timers.silence));
+    let listening = tokio::spawn(listen(reader, rest, control, hub.timers.silence));
     talk(&hub, writer, chunks, controls, &queued).await;
     listening.abort();
     hub.meter.skipped.fetch_add(queued.load(Ordering::Acquire) as u64, Ordering::Relaxed);
     hub.meter.clients.fetch_sub(1, Ordering::Relaxed);
     hub.wake.notify_one();
+}
+
+/// A connection that is no stream's yet.
+struct Entered<'h>(&'h AtomicUsize);
+
+impl Entered<'_> {
+    fn new(hub: &Hub) -> Option<Entered<'_>> {
+        let entered = Entered(&hub.readers);
+        (entered.0.fetch_add(1, Ordering::AcqRel) < READERS).then_some(entered)
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Answers requests to the logs until one comes that is none; `None` at the end of the connection.
+async fn read(
+    hub: &Hub,
+    socket: &mut TcpStream,
+    rest: &mut Vec<u8>,
+    mut stopped: watch::Receiver<bool>,
+) -> Option<Request> {
+    let mut within = REQUEST_WITHIN;
+    loop {
+        let request = tokio::select! {
+            request = timeout(within, Request::read(socket, rest)) => request.ok()??,
+            _ = stopped.wait_for(|stop| *stop) => return None,
+        };
+        if !hub.logs.is_for(&request) {
+            return Some(request);
+        }
+        let keep_alive = request.keeps_alive();
+        let answer = {
+            let _permit = hub.answers.acquire().await.ok()?;
+            let logs = Arc::clone(&hub.logs);
+            // Entries are encoded and compressed: no work for among tasks.
+            let answering = tokio::task::spawn_blocking(move || logs.answer(&request, clock::now()));
+            answering.await.ok()?
+        };
+        timeout(hub.timers.write, write(socket, &answer, keep_alive)).await.ok()?.ok()?;
+        if !keep_alive {
+            let _ = socket.shutdown().await;
+            return None;
+        }
+        within = KEPT_FOR;
+    }
 }
 
 /// What the reading half asks the writing half to send.
@@ -464,9 +578,13 @@ impl Part {
     }
 }
 
-/// Reads what the client sends: answers pings, and ends with a reason.
-async fn listen(mut reader: OwnedReadHalf, control: mpsc::Sender<Control>, silence: Duration) {
-    let mut bytes = Vec::with_capacity(1024);
+/// Reads what the client sends, behind `bytes` that came already: answers pings, and ends with a reason.
+async fn listen(
+    mut reader: OwnedReadHalf,
+    mut bytes: Vec<u8>,
+    control: mpsc::Sender<Control>,
+    silence: Duration,
+) {
     let last = loop {
         match take_from_client(&mut bytes) {
             Ok(Some(FromClient::Ping(payload))) => {
@@ -487,68 +605,17 @@ async fn listen(mut reader: OwnedReadHalf, control: mpsc::Sender<Control>, silen
     let _ = control.send(Control::Last(last)).await;
 }
 
-/// The head of one HTTP request; `None` where it is too long or the client is gone.
-async fn read_request(socket: &mut TcpStream) -> Option<String> {
-    let mut head = Vec::with_capacity(1024);
-    loop {
-        if head.ends_with(b"\r\n\r\n") {
-            return String::from_utf8(head).ok();
-        }
-        if head.len() > REQUEST_LIMIT || socket.read_buf(&mut head).await.ok()? == 0 {
-            return None;
-        }
-    }
-}
-
-/// Stream and `Sec-WebSocket-Accept` of a good request; status and reason for another (RFC 6455 4.2).
-fn answer(head: &str) -> Result<(Stream, String), (&'static str, &'static str)> {
-    let mut lines = head.split("\r\n");
-    let mut request = lines.next().unwrap_or_default().split(' ');
-    let (method, target) = (request.next().unwrap_or_default(), request.next().unwrap_or_default());
-    let path = target.split('?').next().unwrap_or_default();
-    let stream = match path.strip_suffix('/').unwrap_or(path) {
-        "" => Stream::Lite,
-        "/full-stream" => Stream::Full,
-        "/domains-only" => Stream::Domains,
-        _ => return Err(("404 Not Found", "there are /, /full-stream and /domains-only")),
-    };
-    if method != "GET" {
-        return Err(("405 Method Not Allowed", "only GET"));
-    }
-    let headers: Vec<(&str, &str)> = lines
-        .filter_map(|line| line.split_once(':'))
-        .map(|(name, value)| (name.trim(), value.trim()))
-        .collect();
-    let header = |wanted: &str| {
-        headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map_or("", |&(_, value)| value)
-    };
-    if !header("upgrade").eq_ignore_ascii_case("websocket") {
-        return Err(("426 Upgrade Required", "this is a WebSocket: connect with ws://"));
-    }
-    if header("sec-websocket-version") != "13" {
-        return Err(("400 Bad Request", "Sec-WebSocket-Version must be 13"));
-    }
-    let key = header("sec-websocket-key");
-    if STANDARD.decode(key).map_or(0, |key| key.len()) != 16 {
-        return Err(("400 Bad Request", "Sec-WebSocket-Key must be 16 bytes in base64"));
-    }
-    let accept =
-        digest(&SHA1_FOR_LEGACY_USE_ONLY, format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11").as_bytes());
-    Ok((stream, STANDARD.encode(accept)))
-}
-
-async fn refuse(mut socket: TcpStream, status: &str, reason: &str) {
-    let upgrade =
-        if status.starts_with("426") { "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" } else { "" };
-    let response = format!(
-        "HTTP/1.1 {status}\r\n{upgrade}Content-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{reason}\n",
-        reason.len() + 1
-    );
+async fn refuse(mut socket: TcpStream, answer: &Answer) {
     let _ = timeout(REQUEST_WITHIN, async {
-        socket.write_all(response.as_bytes()).await?;
+        write(&mut socket, answer, false).await?;
         socket.shutdown().await
     })
     .await;
+}
+
+async fn write(socket: &mut TcpStream, answer: &Answer, keep_alive: bool) -> std::io::Result<()> {
+    socket.write_all(answer.head(keep_alive).as_bytes()).await?;
+    socket.write_all(&answer.body).await
 }
 
 #[cfg(test)]
@@ -564,6 +631,7 @@ mod tests {
     use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
     use super::*;
+    use crate::demo::http::REQUEST_LIMIT;
 
     /// No test takes so long unless it hangs.
     const CEILING: Duration = Duration::from_secs(60);
@@ -844,7 +912,10 @@ mod tests {
         }
         // RFC 6455 section 1.3 gives this key and its answer.
         let head = format!("GET /?a=b HTTP/1.1\r\n{upgrade}{key}Sec-WebSocket-Version: 13\r\n\r\n");
-        assert_eq!(answer(&head), Ok((Stream::Lite, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=".into())));
+        assert_eq!(
+            Request::parse(&head).upgrade(),
+            Ok((Stream::Lite, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=".into()))
+        );
         running.end().await;
     }
 
