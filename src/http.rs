@@ -1,6 +1,6 @@
-//! `/metrics`, `/livez`, `/readyz` on one address, loopback unless the operator says otherwise.
+//! `/metrics`, `/livez`, `/readyz` and `/ledger` on one address, loopback unless the operator says otherwise.
 //!
-//! No framework: three routes, GET and HEAD, no body read. A connection may take two seconds for its
+//! No framework: four routes, GET and HEAD, no body read. A connection may take two seconds for its
 //! headers, and 64 may be open. Paging must not depend on this: a scrape that fails harms nothing.
 
 use std::convert::Infallible;
@@ -19,6 +19,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tracing::debug;
 
+use crate::account::report as ledger;
+use crate::clock;
 use crate::metrics::{CHECKS, Metrics};
 
 const HEADERS_WITHIN: Duration = Duration::from_secs(2);
@@ -136,6 +138,11 @@ fn answer(request: &Request<Incoming>, metrics: &Metrics, readiness: &Readiness)
             ("metrics", text(StatusCode::OK, metrics.render()))
         }
         "/livez" => ("livez", live(metrics)),
+        "/ledger" => {
+            let mut response = text(StatusCode::OK, ledger::json(&metrics.counts(), clock::now()));
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            ("ledger", response)
+        }
         "/readyz" => {
             let ready = readiness();
             let code = if ready.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -145,7 +152,10 @@ fn answer(request: &Request<Incoming>, metrics: &Metrics, readiness: &Readiness)
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             ("readyz", response)
         }
-        _ => ("other", text(StatusCode::NOT_FOUND, "there are /metrics, /livez and /readyz\n".to_owned())),
+        _ => (
+            "other",
+            text(StatusCode::NOT_FOUND, "there are /metrics, /livez, /readyz and /ledger\n".to_owned()),
+        ),
     };
     if path == "metrics" {
         let kind = HeaderValue::from_static("text/plain; version=0.0.4");

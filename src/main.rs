@@ -3,7 +3,9 @@
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use certsieve::command::{Environment, Exit, check, completions, explain, hunt, run, schema, simulate};
+use certsieve::command::{
+    Environment, Exit, check, completions, explain, hunt, ledger, run, schema, simulate,
+};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
@@ -44,6 +46,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Search recordings and certificates with the rules of a watch list.
     Hunt(hunt::HuntArgs),
+    /// Show which entries of which logs were accounted for, and the records that Kafka refused.
+    Ledger(ledger::LedgerArgs),
     /// Serve a made-up CertStream feed.
     Simulate(simulate::SimulateArgs),
     /// Print the JSON Schema of each kind of record.
@@ -80,6 +84,7 @@ async fn execute(command: Command) -> Exit {
         Command::Check(args) => check::run(args, environment(), &mut out).await,
         Command::Explain(args) => explain::run(&args),
         Command::Hunt(args) => hunt::run(&args),
+        Command::Ledger(args) => ledger::run(args, environment()).await,
         Command::Simulate(args) => match simulate::run(args).await {
             Ok(()) => Exit::Done,
             Err(error) => {

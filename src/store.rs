@@ -32,7 +32,7 @@ use crate::account::following;
 use crate::account::ledger::Change;
 use crate::account::outbox::{Held, Stored};
 use crate::account::raised::{Alert, Issuance};
-use crate::account::{Commit, Journal, JournalError, Refused, Seen, State};
+use crate::account::{Commit, Journal, JournalError, MAX_REFUSED, Refused, RefusedState, Seen, State};
 use crate::entry::Timestamp;
 use crate::record::{self, Record, Rejection, Topic};
 
@@ -53,9 +53,6 @@ const COMPACT_EVERY: Duration = Duration::from_secs(60);
 
 /// The copy of the ledger is so old at most, while the outbox is empty now and then.
 const COPY_EVERY: Duration = Duration::from_secs(60);
-
-/// Records that Kafka refused and that are kept for who looks into it; older ones go.
-const MAX_REFUSED: u64 = 10_000;
 
 const NUMBERS: TableDefinition<&str, u64> = TableDefinition::new("numbers");
 const WORDS: TableDefinition<&str, &str> = TableDefinition::new("words");
@@ -267,8 +264,17 @@ impl Store {
     /// The records that Kafka refused for themselves, oldest first.
     pub fn refused(&mut self) -> Result<Vec<Refused>, JournalError> {
         let database = self.database()?;
-        match unpanicked(|| read_refused(database)) {
+        match unpanicked(|| read_refused(&database.begin_read()?.open_table(REFUSED)?)) {
             Ok(refused) => Ok(refused),
+            Err(fault) => Err(self.fail(fault)),
+        }
+    }
+
+    /// Puts the records that Kafka refused back into the outbox, for the next start; returns how many.
+    pub fn retry_refused(&mut self) -> Result<usize, JournalError> {
+        let database = self.database()?;
+        match unpanicked(|| retry_refused(database)) {
+            Ok(count) => Ok(count),
             Err(fault) => Err(self.fail(fault)),
         }
     }
@@ -453,7 +459,7 @@ fn fill(write: &WriteTransaction, commit: &Commit) -> Result<(), redb::Error> {
             let value = (row(&refused.held), refused.reason.label(), refused.message.as_str(), refused.at.0);
             table.insert(refused.held.record.sequence, value)?;
         }
-        while table.len()? > MAX_REFUSED {
+        while table.len()? > MAX_REFUSED as u64 {
             table.pop_first()?;
         }
     }
@@ -511,7 +517,7 @@ fn load(database: &Database) -> Result<Result<State, u64>, redb::Error> {
             state.sequence = state.sequence.max(held.record.sequence);
         }
         state.outbox = stored;
-        write.open_table(REFUSED)?;
+        state.refused = read_refused(&write.open_table(REFUSED)?)?.iter().map(RefusedState::of).collect();
         state
     };
     write.commit()?;
@@ -577,10 +583,11 @@ fn read_outbox(database: &Database, from: u64, bytes: usize) -> Result<Vec<Held>
     Ok(records)
 }
 
-fn read_refused(database: &Database) -> Result<Vec<Refused>, redb::Error> {
-    let read = database.begin_read()?;
+fn read_refused(
+    table: &impl ReadableTable<u64, (Row, &'static str, &'static str, i64)>,
+) -> Result<Vec<Refused>, redb::Error> {
     let mut refused = Vec::new();
-    for entry in read.open_table(REFUSED)?.iter()? {
+    for entry in table.iter()? {
         let (sequence, value) = entry?;
         let (row, reason, message, at) = value.value();
         let reason = Rejection::ALL.into_iter().find(|known| known.label() == reason);
@@ -593,6 +600,23 @@ fn read_refused(database: &Database) -> Result<Vec<Refused>, redb::Error> {
         });
     }
     Ok(refused)
+}
+
+fn retry_refused(database: &Database) -> Result<usize, redb::Error> {
+    let write = database.begin_write()?;
+    let count = {
+        let mut table = write.open_table(REFUSED)?;
+        let refused = read_refused(&table)?;
+        let mut outbox = write.open_table(OUTBOX)?;
+        for refused in &refused {
+            // Their numbers were given out to nobody else.
+            outbox.insert(refused.held.record.sequence, row(&refused.held))?;
+            table.remove(refused.held.record.sequence)?;
+        }
+        refused.len()
+    };
+    write.commit()?;
+    Ok(count)
 }
 
 fn ledger_if_settled(database: &Database) -> Result<Option<Vec<Seen>>, redb::Error> {

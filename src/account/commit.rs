@@ -15,7 +15,7 @@ use super::ledger::Change;
 use super::outbox::{Held, Stored};
 use super::raised::{Alert, Issuance};
 use crate::entry::Timestamp;
-use crate::record::Rejection;
+use crate::record::{Rejection, Topic};
 
 /// What changed since the last commit that was saved.
 #[derive(Clone, Default, Debug)]
@@ -65,6 +65,36 @@ pub struct Refused {
     pub at: Timestamp,
 }
 
+/// Records that Kafka refused and that are kept for who looks into it; older ones go.
+pub const MAX_REFUSED: usize = 10_000;
+
+/// What is told of one, 200 bytes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RefusedState {
+    pub sequence: u64,
+    pub topic: Topic,
+    /// `event.id`.
+    pub id: String,
+    pub reason: Rejection,
+    pub message: String,
+    pub at: Timestamp,
+}
+
+impl RefusedState {
+    pub fn of(refused: &Refused) -> RefusedState {
+        let record = &refused.held.record;
+        let id = record.headers.iter().find(|(name, _)| *name == "ce_id");
+        RefusedState {
+            sequence: record.sequence,
+            topic: record.topic,
+            id: id.map(|(_, id)| id.clone()).unwrap_or_default(),
+            reason: refused.reason,
+            message: refused.message.clone(),
+            at: refused.at,
+        }
+    }
+}
+
 /// A range of the ledger: log, first index, last index.
 pub type Seen = (Arc<str>, u64, u64);
 
@@ -78,6 +108,7 @@ pub struct State {
     /// Asset and issuer.
     pub issuers: HashSet<(String, String)>,
     pub outbox: Stored,
+    pub refused: Vec<RefusedState>,
     /// The last number that was given to a record.
     pub sequence: u64,
     pub list_version: Option<String>,

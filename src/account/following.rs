@@ -203,6 +203,7 @@ impl Following {
             followed.past = *past;
             followed.listed_since.get_or_insert(now);
         }
+        self.logs.retain(|_, log| log.listed || log.row.first.is_some());
         renamed
     }
 

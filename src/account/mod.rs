@@ -16,6 +16,7 @@ pub mod ledger;
 pub mod logs;
 pub mod outbox;
 pub mod raised;
+pub mod report;
 pub mod sayings;
 
 use std::collections::{HashMap, HashSet};
@@ -33,7 +34,7 @@ use crate::sieve::{Batch, Finding, MALFORMED_REASONS, Origin, Run};
 use crate::watch::Severity;
 use crate::watch::list::WHOLE_LIST;
 
-pub use commit::{Commit, InMemory, Journal, JournalError, Refused, Seen, State};
+pub use commit::{Commit, InMemory, Journal, JournalError, MAX_REFUSED, Refused, RefusedState, Seen, State};
 pub use outbox::Bounds;
 
 use caps::Caps;
@@ -129,6 +130,8 @@ pub struct Counts {
     pub oldest_pending: Option<Timestamp>,
     /// Of each log, as of a second ago at most.
     pub logs: Arc<Vec<LogState>>,
+    /// Records that Kafka refused and that are kept.
+    pub refused: Arc<Vec<RefusedState>>,
 }
 
 /// Plain counts of one asset.
@@ -196,7 +199,9 @@ impl Account {
 
     /// Goes on where a store's last commit left off.
     pub fn resume(&mut self, state: State) {
-        let State { ledger, logs, alerts, issuances, issuers, outbox, sequence, list_version } = state;
+        let State { ledger, logs, alerts, issuances, issuers, outbox, refused, sequence, list_version } =
+            state;
+        self.counts.refused = Arc::new(refused);
         self.ledger.resume(ledger);
         self.following.resume(logs, &self.ledger);
         self.raised.resume(alerts, issuances);
@@ -419,10 +424,20 @@ impl Account {
                     let said = format!("Kafka refuses record {id} of {topic} for itself: {message}");
                     self.say(Health { kind: HealthKind::RecordRejected, message: said, detail }, report.at);
                 }
-                self.changes.refused.push(Refused { held, reason, message, at: report.at });
+                let refused = Refused { held, reason, message, at: report.at };
+                self.refused(RefusedState::of(&refused));
+                self.changes.refused.push(refused);
                 None
             }
         }
+    }
+
+    fn refused(&mut self, refused: RefusedState) {
+        let kept = Arc::make_mut(&mut self.counts.refused);
+        if kept.len() >= MAX_REFUSED {
+            kept.remove(0);
+        }
+        kept.push(refused);
     }
 
     /// A record has its final report. One that lies in the store is deleted there.

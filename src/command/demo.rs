@@ -15,9 +15,13 @@ use serde_json::Value;
 
 use super::simulate::span;
 use super::{Exit, run};
+use crate::account::Counts;
+use crate::account::logs::LogState;
 use crate::ccadb::Authorities;
 use crate::config::{CertstreamFeed, Config, FeedConfig, HttpConfig, KafkaConfig, Loaded};
-use crate::config::{DEFAULT_OUTBOX, MAX_MESSAGE_BYTES, SILENCE_AFTER, TrustConfig};
+use crate::config::{
+    DEFAULT_OUTBOX, ListSource, MAX_MESSAGE_BYTES, Proxies, RefillConfig, SILENCE_AFTER, TrustConfig,
+};
 use crate::demo::Stream;
 use crate::demo::broker::{Broker, Reader};
 use crate::demo::plants::{Plantings, WATCH_LIST};
@@ -28,6 +32,12 @@ use crate::metrics::Metrics;
 use crate::record::Topic;
 use crate::topology::{Never, Past, Pipeline};
 use crate::watch::WatchList;
+
+/// The server sends one message in so many to nobody, so that there is something to find missing.
+const DROP_ONE_IN: u32 = 50;
+
+/// Its messages come in order and at once: what the log has and it has not shown for so long is missing.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// Arguments of `certsieve demo`.
 #[derive(Clone, Debug, clap::Args)]
@@ -62,7 +72,8 @@ pub async fn run(args: DemoArgs) -> Exit {
 }
 
 async fn demo(args: DemoArgs) -> Result<Exit, Box<dyn std::error::Error + Send + Sync>> {
-    let settings = Settings { seed: args.seed, rate: args.rate, ..Settings::default() };
+    let settings =
+        Settings { seed: args.seed, rate: args.rate, drop_one_in: Some(DROP_ONE_IN), ..Settings::default() };
     let server = Server::bind("127.0.0.1:0", settings).await?;
     let broker = Broker::start(PREFIX)?;
     let reader = Reader::new(&broker, PREFIX, &[Topic::Alert, Topic::Match])?;
@@ -73,7 +84,7 @@ async fn demo(args: DemoArgs) -> Result<Exit, Box<dyn std::error::Error + Send +
     let loaded = Loaded { config, list, authorities: Authorities::built_in() };
     let pipeline = Pipeline::new(loaded, None, metrics.clone(), make, Past::none())?;
 
-    let plantings = server.plantings();
+    let (plantings, meter) = (server.plantings(), server.meter());
     introduce(&server, &broker, args.rate);
     let (stop_server, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = tokio::spawn(server.serve(async { drop(stopped.await) }));
@@ -111,6 +122,7 @@ async fn demo(args: DemoArgs) -> Result<Exit, Box<dyn std::error::Error + Send +
         counts.other + counts.malformed,
         counts.shed
     );
+    anstream::println!("{}", completeness(&counts, meter.dropped()));
     Ok(if right { Exit::Done } else { Exit::Failed })
 }
 
@@ -144,8 +156,29 @@ fn config(server: &Server, broker: &Broker, args: &DemoArgs) -> Config {
         http: Some(HttpConfig { listen: args.http.clone() }),
         trust: TrustConfig::default(),
         outbox: DEFAULT_OUTBOX,
-        refill: None,
+        refill: Some(RefillConfig {
+            lists: vec![ListSource::Url(server.log_list())],
+            allow: Vec::new(),
+            contact: None,
+            ca_file: None,
+            grace: GRACE,
+            ask_every: Duration::from_secs(1),
+            requests_per_second: 100,
+            concurrent_requests: 4,
+            proxies: Proxies::default(),
+        }),
     }
+}
+
+/// What the feed lost, by the account of the pipeline, and what became of it.
+fn completeness(counts: &Counts, dropped: u64) -> String {
+    let sum = |of: fn(&LogState) -> u64| counts.logs.iter().map(of).sum::<u64>();
+    let (refilled, missing) = (sum(|log| log.refilled), sum(|log| log.missing));
+    format!(
+        "the feed lost {dropped} of them on purpose: {refilled} were found missing and read from their logs, \
+         {missing} are known to be missing still, the rest is younger than {} s",
+        GRACE.as_secs()
+    )
 }
 
 fn introduce(server: &Server, broker: &Broker, rate: u32) {

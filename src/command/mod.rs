@@ -7,6 +7,7 @@ pub mod completions;
 pub mod demo;
 pub mod explain;
 pub mod hunt;
+pub mod ledger;
 pub mod run;
 pub mod schema;
 pub mod simulate;

@@ -21,8 +21,9 @@ pub const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// A list is published at most daily.
 const FETCH_EVERY: Duration = Duration::from_secs(24 * 3_600);
 
-/// After a failure.
+/// After a failure; the shorter one while nothing else is at hand.
 const AGAIN_AFTER: Duration = Duration::from_secs(15 * 60);
+const AGAIN_SOON: Duration = Duration::from_secs(30);
 
 const WITHIN: Duration = Duration::from_secs(60);
 
@@ -57,7 +58,10 @@ impl Lists {
                     one.copy = state_dir.map(|dir| dir.join(name));
                     let copy = one.copy.as_ref().and_then(|path| fs::read(path).ok());
                     one.list = copy.and_then(|bytes| LogList::read(&bytes).ok());
-                    one.list.get_or_insert_with(LogList::built_in);
+                    // It is Chrome's: no stand-in for a list of somebody's own logs.
+                    if one.list.is_none() && signed_by(url).is_some() {
+                        one.list = Some(LogList::built_in());
+                    }
                 }
             }
             one
@@ -89,8 +93,9 @@ impl Lists {
                         one.list = Some(list);
                     }
                     Err(why) => {
-                        one.due = Instant::now() + AGAIN_AFTER;
-                        warn!("the log list {url} was not fetched, the last copy goes on: {why}");
+                        let again = if one.list.is_some() { AGAIN_AFTER } else { AGAIN_SOON };
+                        one.due = Instant::now() + again;
+                        warn!("the log list {url} was not fetched, what is at hand goes on: {why}");
                     }
                 },
                 ListSource::Url(_) => {}

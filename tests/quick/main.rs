@@ -18,6 +18,7 @@ mod logs;
 mod month;
 mod proxy;
 mod records;
+mod refill;
 mod siem;
 mod store;
 mod tidy;
