@@ -19,6 +19,7 @@ mod month;
 mod proxy;
 mod records;
 mod siem;
+mod simulate;
 mod store;
 mod tidy;
 mod trust;
