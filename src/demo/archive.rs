@@ -240,7 +240,7 @@ impl Archive {
     }
 
     /// Log and index of each entry so far whose message was lost, as far as the logs still have them. Goes
-    /// through all of them.
+    /// through all of them, while nothing is drawn: for the end of a demo.
     pub fn dropped(&self) -> Vec<(&str, u64)> {
         let mut all = Vec::new();
         if self.drop_one_in.is_none() {
