@@ -240,7 +240,7 @@ impl Archive {
     }
 
     /// Log and index of each entry so far whose message was lost, as far as the logs still have them. Goes
-    /// through all of them.
+    /// through all of them, while nothing is drawn: for the end of a demo.
     pub fn dropped(&self) -> Vec<(&str, u64)> {
         let mut all = Vec::new();
         if self.drop_one_in.is_none() {
@@ -388,4 +388,79 @@ fn cycle(issuances: usize, logs: usize, rng: &mut Rng) -> Vec<Appearance> {
     }
     all.sort_by_key(|&(key, _)| key);
     all.into_iter().map(|(_, appearance)| appearance).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demo::firehose::Firehose;
+    use std::sync::Arc;
+
+    const NOW: Timestamp = Timestamp(1_795_455_603_604);
+
+    fn archive(drop_one_in: Option<u32>) -> Arc<Archive> {
+        let base_url = "http://127.0.0.1:8080".to_owned();
+        Arc::new(Archive::new(&Recipe { seed: 4, base_url, now: NOW, issuances: 20, drop_one_in }).unwrap())
+    }
+
+    /// At any later time an entry is what it was when it came, the pool many times gone through.
+    #[test]
+    fn an_entry_is_made_again_as_it_was() {
+        let archive = archive(None);
+        let mut firehose = Firehose::of(Arc::clone(&archive));
+        let drawn: Vec<Entry> = (0..4_000).map(|n| firehose.draw(NOW.plus_millis(7 * n))).collect();
+        for entry in &drawn {
+            let age = entry.times.seen.millis_since(entry.logged());
+            assert!((200..2_500).contains(&age), "{age}");
+            let again = archive.entries(usize::from(entry.log), entry.index, entry.index);
+            let times = Times { seen: entry.logged(), ..entry.times };
+            assert_eq!(again, [Entry { times, ..*entry }]);
+        }
+        for (n, log) in archive.logs().iter().enumerate() {
+            let before = archive.entries(n, 0, 3);
+            assert_eq!(before.len(), 4);
+            assert!(before.iter().all(|entry| NOW.millis_since(entry.logged()) == BEFORE));
+            let around = archive.entries(n, log.first - 1, log.first);
+            assert!(around[0].logged() < NOW && around.len() == 2);
+            assert_eq!(archive.entries(n, archive.size(n), u64::MAX), []);
+        }
+    }
+
+    #[test]
+    fn one_message_in_so_many_is_lost_and_one_plant_altogether() {
+        for one_in in [None, Some(0), Some(1), Some(50)] {
+            let archive = archive(one_in);
+            let mut firehose = Firehose::of(Arc::clone(&archive));
+            let drawn: Vec<Entry> = (0..20_000).map(|n| firehose.draw(NOW.plus_millis(2 * n))).collect();
+            let mut lost: Vec<(&str, u64)> = drawn
+                .iter()
+                .filter(|entry| archive.drops(entry))
+                .map(|entry| (archive.logs()[usize::from(entry.log)].url.as_str(), entry.index))
+                .collect();
+            lost.sort_unstable();
+            assert_eq!(archive.dropped(), lost);
+            let plants = firehose.plantings();
+            let plants: Vec<bool> = plants.iter().map(|planting| planting.is_lost()).collect();
+            match one_in {
+                None | Some(0) => assert!(lost.is_empty() && !plants.contains(&true)),
+                Some(1) => assert!(lost.len() == drawn.len() && !plants.contains(&false)),
+                Some(_) => assert!((300..500).contains(&lost.len()) && plants[LOST_PLANT], "{}", lost.len()),
+            }
+        }
+    }
+
+    /// What a log keeps does not grow with its entries, and a week ago is where it ends.
+    #[test]
+    fn a_log_forgets_after_so_many_steps() {
+        let archive = archive(None);
+        let first = archive.size(0);
+        let steps = STEPS as u64;
+        for n in 0..steps + 10 {
+            archive.append(0, None, NOW.plus_millis(n as i64 * STEP));
+            archive.append(0, None, NOW.plus_millis(n as i64 * STEP + 1));
+        }
+        assert_eq!(archive.logs[0].held().steps.len(), STEPS);
+        assert_eq!(archive.entries(0, first + 19, first + 19), []);
+        assert_eq!(archive.entries(0, first + 20, first + 23).len(), 4);
+    }
 }

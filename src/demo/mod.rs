@@ -13,12 +13,14 @@ pub mod archive;
 pub mod authority;
 #[cfg(feature = "kafka")]
 pub mod broker;
+mod connection;
 pub mod firehose;
 mod frames;
 mod http;
 pub mod log;
 mod message;
 mod names;
+mod pace;
 pub mod plants;
 pub mod simulate;
 pub mod table;

@@ -1,42 +1,35 @@
 //! A CertStream server on loopback: the firehose at `/`, `/full-stream` and `/domains-only`.
 //!
-//! It behaves as certstream-server-go does: frames as that server's library cuts them, a ping every
-//! 30 s, a client that is silent for 65 s cut off, clients' messages over 512 bytes refused, and for each
-//! client a bounded buffer behind which the newest messages are skipped without a word (but counted
-//! here). Two things differ. While nobody is connected no entry is drawn, so a consumer that starts late
-//! misses nothing. And it says goodbye: at the end buffers are written out and a close frame follows.
-//!
-//! Every few milliseconds the messages that are due are drawn once, written once for each stream that has
-//! a client, and handed to clients as one shared chunk: one system call carries hundreds of messages.
-//! At rate 0 the pace is that of the slowest client, and nothing is skipped.
+//! It behaves as certstream-server-go does: frames as that server's library cuts them, its pings and time
+//! limits, and for each client a bounded buffer behind which the newest messages are skipped without a word
+//! (but counted here). Two things differ. While nobody is connected no entry is drawn, so a consumer that
+//! starts late misses nothing. And it says goodbye: at the end buffers are written out and a close frame
+//! follows.
 //!
 //! At the same address the logs serve their own API (see `log`), so that what a client missed can be read
-//! there: an entry is in its log before its message goes out. With `drop_one_in`, messages go out to nobody.
+//! there: an entry is in its log before its message goes out. With `drop_one_in`, messages go to nobody.
 //!
-//! Bounds: 64 clients of the streams, `buffer` messages each; 64 connections to the logs, of which four are
-//! answered at once; 8 KiB and ten seconds for a request.
+//! `pace` draws and hands out, `connection` writes; their bounds are said there.
 
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::Stream;
-use super::archive::{Archive, Entry, Recipe};
+use super::archive::{Archive, Recipe};
 use super::authority::AuthorityError;
+use super::connection::connection;
 use super::firehose::{Firehose, ISSUANCES};
-use super::frames::{self, FromClient, take_from_client};
-use super::http::{Answer, Request};
 use super::log::{KeyError, LOG_LIST, Logs};
+use super::pace::{Hub, pace};
 use super::plants::Plantings;
 use crate::clock;
 
@@ -97,21 +90,6 @@ impl Default for Timers {
 
 /// `buffer_sizes.websocket` of certstream-server-go.
 const REAL_BUFFER: usize = 300;
-/// Between two draws: at 50,000 messages a second 250 in one write, and no visible delay at 1.
-const TICK: Duration = Duration::from_millis(5);
-/// Messages in one chunk: bounds the memory that a shared chunk holds, about 4 MB of full.
-const CHUNK: usize = 512;
-/// A pause of the machine is made up for, but not more than this much of it.
-const CATCH_UP: Duration = Duration::from_secs(1);
-/// A demo serves itself and a few who look.
-const CLIENTS: usize = 64;
-/// Connections that are no stream's, and requests of theirs that are answered at once: one answer has some
-/// megabytes at most.
-const READERS: usize = 64;
-const ANSWERS: usize = 4;
-/// A connection to the logs may wait so long for its next request, as with usual servers.
-const KEPT_FOR: Duration = Duration::from_secs(60);
-const REQUEST_WITHIN: Duration = Duration::from_secs(10);
 /// For writing out buffers at the end.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -141,11 +119,11 @@ pub struct Server {
 /// What was served; read at any time.
 #[derive(Debug, Default)]
 pub struct Meter {
-    drawn: AtomicU64,
-    sent: AtomicU64,
-    skipped: AtomicU64,
-    dropped: AtomicU64,
-    clients: AtomicUsize,
+    pub(super) drawn: AtomicU64,
+    pub(super) sent: AtomicU64,
+    pub(super) skipped: AtomicU64,
+    pub(super) dropped: AtomicU64,
+    pub(super) clients: AtomicUsize,
 }
 
 impl Meter {
@@ -236,16 +214,7 @@ impl Server {
     /// Serves until `shutdown` is ready, then writes out what clients are owed.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
         let Server { listener, firehose, logs, settings, meter, .. } = self;
-        let hub = Arc::new(Hub {
-            clients: Mutex::new(Some(Vec::new())),
-            wake: Notify::new(),
-            buffer: settings.buffer(),
-            timers: settings.timers,
-            meter,
-            logs,
-            readers: AtomicUsize::new(0),
-            answers: Semaphore::new(ANSWERS),
-        });
+        let hub = Arc::new(Hub::new(settings.buffer(), settings.timers, meter, logs));
         let (stop, stopped) = watch::channel(false);
         let pacer = tokio::spawn(pace(Arc::clone(&hub), firehose, settings.rate, stopped.clone()));
         let mut connections = JoinSet::new();
@@ -274,356 +243,14 @@ impl Server {
     }
 }
 
-/// What pacer and connections share.
-struct Hub {
-    /// Those past their handshake; `None` once nothing is drawn any more.
-    clients: Mutex<Option<Vec<Outbox>>>,
-    /// A client came, or one has room again. The pacer alone waits for it.
-    wake: Notify,
-    buffer: usize,
-    timers: Timers,
-    meter: Arc<Meter>,
-    logs: Arc<Logs>,
-    /// Connections before their upgrade, and those to the logs.
-    readers: AtomicUsize,
-    answers: Semaphore,
-}
-
-/// The pacer's end of one client.
-struct Outbox {
-    stream: Stream,
-    chunks: mpsc::UnboundedSender<Arc<Chunk>>,
-    /// Messages handed over and not yet written: what bounds `chunks`.
-    queued: Arc<AtomicUsize>,
-}
-
-/// Consecutive messages of one stream, as frames.
-#[derive(Default)]
-struct Chunk {
-    bytes: Vec<u8>,
-    /// Where each message ends.
-    ends: Vec<usize>,
-}
-
-impl Hub {
-    fn clients(&self) -> MutexGuard<'_, Option<Vec<Outbox>>> {
-        // Nothing is left half done under this lock.
-        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether there is a client, and whether every one has room for a chunk.
-    fn ready(&self) -> (bool, bool) {
-        let mut clients = self.clients();
-        let Some(clients) = clients.as_mut() else { return (false, false) };
-        clients.retain(|client| !client.chunks.is_closed());
-        // Two chunks at least: one is written while the next is made.
-        let bound = self.buffer.max(2 * CHUNK);
-        let room = |client: &Outbox| client.queued.load(Ordering::Acquire) + CHUNK <= bound;
-        (!clients.is_empty(), clients.iter().all(room))
-    }
-
-    /// Writes `entries` once for each stream that somebody listens to, and hands them out.
-    fn publish(&self, firehose: &Firehose, entries: &[Entry], skip: bool, scratch: &mut Vec<u8>) {
-        let clients = self.clients();
-        let clients = clients.as_deref().unwrap_or_default();
-        for stream in Stream::ALL {
-            let mut listeners = clients.iter().filter(|client| client.stream == stream).peekable();
-            if listeners.peek().is_none() {
-                continue;
-            }
-            let mut chunk = Chunk::default();
-            for entry in entries {
-                scratch.clear();
-                firehose.write(entry, stream, scratch);
-                frames::push_text(&mut chunk.bytes, scratch);
-                chunk.ends.push(chunk.bytes.len());
-            }
-            let chunk = Arc::new(chunk);
-            for client in listeners {
-                let room = match skip {
-                    true => self.buffer.saturating_sub(client.queued.load(Ordering::Acquire)),
-                    false => usize::MAX,
-                };
-                self.meter.skipped.fetch_add(entries.len().saturating_sub(room) as u64, Ordering::Relaxed);
-                let Some(part) = chunk.first(room) else { continue };
-                client.queued.fetch_add(part.ends.len(), Ordering::AcqRel);
-                // A client that just left takes nothing; `ready` forgets it.
-                let _ = client.chunks.send(part);
-            }
-        }
-    }
-}
-
-impl Chunk {
-    /// The first messages of the chunk, at most `count`. A part is copied: a slow client must not hold
-    /// on to hundreds of messages for the sake of one.
-    fn first(self: &Arc<Chunk>, count: usize) -> Option<Arc<Chunk>> {
-        if count >= self.ends.len() {
-            return Some(Arc::clone(self)).filter(|chunk| !chunk.ends.is_empty());
-        }
-        let end = *self.ends.get(count.checked_sub(1)?)?;
-        Some(Arc::new(Chunk { bytes: self.bytes[..end].to_vec(), ends: self.ends[..count].to_vec() }))
-    }
-}
-
-/// Draws entries at the rate, or as fast as clients take them, until stopped.
-async fn pace(hub: Arc<Hub>, mut firehose: Firehose, rate: u32, mut stopped: watch::Receiver<bool>) {
-    let mut scratch = Vec::new();
-    let mut entries = Vec::with_capacity(CHUNK);
-    let mut ticks = interval(TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // Fractions of a message that are owed, at the rate.
-    let mut owed = 0.0;
-    let mut last = Instant::now();
-    loop {
-        let (anybody, room) = hub.ready();
-        let wait = !anybody || (rate == 0 && !room);
-        if wait {
-            tokio::select! {
-                () = hub.wake.notified() => {}
-                _ = stopped.wait_for(|stop| *stop) => break,
-            }
-            if !anybody {
-                // Nothing is owed for the time in which nobody listened.
-                last = Instant::now();
-            }
-            continue;
-        }
-        let count = if rate == 0 {
-            tokio::task::yield_now().await;
-            CHUNK
-        } else {
-            tokio::select! {
-                _ = ticks.tick() => {}
-                _ = stopped.wait_for(|stop| *stop) => break,
-            }
-            let now = Instant::now();
-            owed += (now - last).min(CATCH_UP).as_secs_f64() * f64::from(rate);
-            last = now;
-            let whole = owed.floor();
-            owed -= whole;
-            whole as usize
-        };
-        if *stopped.borrow() {
-            break;
-        }
-        let now = clock::now();
-        for first in (0..count).step_by(CHUNK) {
-            entries.clear();
-            entries.extend((first..count.min(first + CHUNK)).map(|_| firehose.draw(now)));
-            hub.meter.drawn.fetch_add(entries.len() as u64, Ordering::Relaxed);
-            let before = entries.len();
-            entries.retain(|entry| !hub.logs.archive().drops(entry));
-            hub.meter.dropped.fetch_add((before - entries.len()) as u64, Ordering::Relaxed);
-            hub.publish(&firehose, &entries, rate > 0, &mut scratch);
-        }
-    }
-    *hub.clients() = None;
-}
-
-/// One connection, from its first request to its end.
-async fn connection(hub: Arc<Hub>, mut socket: TcpStream, stopped: watch::Receiver<bool>) {
-    let _ = socket.set_nodelay(true);
-    let mut rest = Vec::with_capacity(1024);
-    let Some(entered) = Entered::new(&hub) else {
-        return refuse(socket, &Answer::refused("503 Service Unavailable", "too many connections")).await;
-    };
-    let request = read(&hub, &mut socket, &mut rest, stopped).await;
-    drop(entered);
-    let Some(request) = request else { return };
-    let (stream, accept) = match request.upgrade() {
-        Ok(upgrade) if hub.meter.clients() < CLIENTS => upgrade,
-        Ok(_) => {
-            return refuse(socket, &Answer::refused("503 Service Unavailable", "too many clients")).await;
-        }
-        Err(refused) => return refuse(socket, &refused).await,
-    };
-    let response = format!(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Accept: {accept}\r\n\r\n"
-    );
-    if socket.write_all(response.as_bytes()).await.is_err() {
-        return;
-    }
-    let (reader, writer) = socket.into_split();
-    let (send, chunks) = mpsc::unbounded_channel();
-    let queued = Arc::new(AtomicUsize::new(0));
-    match hub.clients().as_mut() {
-        Some(clients) => clients.push(Outbox { stream, chunks: send, queued: Arc::clone(&queued) }),
-        None => return,
-    }
-    hub.meter.clients.fetch_add(1, Ordering::Relaxed);
-    hub.wake.notify_one();
-    // Pongs and a close, in the rare case of a client that asks for more than one at a time.
-    let (control, controls) = mpsc::channel(4);
-    let listening = tokio::spawn(listen(reader, rest, control, hub.timers.silence));
-    talk(&hub, writer, chunks, controls, &queued).await;
-    listening.abort();
-    hub.meter.skipped.fetch_add(queued.load(Ordering::Acquire) as u64, Ordering::Relaxed);
-    hub.meter.clients.fetch_sub(1, Ordering::Relaxed);
-    hub.wake.notify_one();
-}
-
-/// A connection that is no stream's yet.
-struct Entered<'h>(&'h AtomicUsize);
-
-impl Entered<'_> {
-    fn new(hub: &Hub) -> Option<Entered<'_>> {
-        let entered = Entered(&hub.readers);
-        (entered.0.fetch_add(1, Ordering::AcqRel) < READERS).then_some(entered)
-    }
-}
-
-impl Drop for Entered<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// Answers requests to the logs until one comes that is none; `None` at the end of the connection.
-async fn read(
-    hub: &Hub,
-    socket: &mut TcpStream,
-    rest: &mut Vec<u8>,
-    mut stopped: watch::Receiver<bool>,
-) -> Option<Request> {
-    let mut within = REQUEST_WITHIN;
-    loop {
-        let request = tokio::select! {
-            request = timeout(within, Request::read(socket, rest)) => request.ok()??,
-            _ = stopped.wait_for(|stop| *stop) => return None,
-        };
-        if !hub.logs.is_for(&request) {
-            return Some(request);
-        }
-        let keep_alive = request.keeps_alive();
-        let answer = {
-            let _permit = hub.answers.acquire().await.ok()?;
-            let logs = Arc::clone(&hub.logs);
-            // Entries are encoded and compressed: no work for among tasks.
-            let answering = tokio::task::spawn_blocking(move || logs.answer(&request, clock::now()));
-            answering.await.ok()?
-        };
-        timeout(hub.timers.write, write(socket, &answer, keep_alive)).await.ok()?.ok()?;
-        if !keep_alive {
-            let _ = socket.shutdown().await;
-            return None;
-        }
-        within = KEPT_FOR;
-    }
-}
-
-/// What the reading half asks the writing half to send.
-enum Control {
-    Frame(Vec<u8>),
-    /// The last one; empty where the client is gone.
-    Last(Vec<u8>),
-}
-
-/// Writes chunks, pings and what `listen` asks for, until the end of either.
-async fn talk(
-    hub: &Hub,
-    mut writer: OwnedWriteHalf,
-    mut chunks: mpsc::UnboundedReceiver<Arc<Chunk>>,
-    mut controls: mpsc::Receiver<Control>,
-    queued: &AtomicUsize,
-) {
-    let mut pings = interval(hub.timers.ping);
-    pings.reset();
-    loop {
-        // Each arm only receives; what it received is written to its end below.
-        let (frame, messages, last) = tokio::select! {
-            biased;
-            control = controls.recv() => match control {
-                Some(Control::Frame(frame)) => (Part::Own(frame), 0, false),
-                Some(Control::Last(frame)) => (Part::Own(frame), 0, true),
-                None => return,
-            },
-            _ = pings.tick() => (Part::Own(frames::ping()), 0, false),
-            chunk = chunks.recv() => match chunk {
-                Some(chunk) => {
-                    let messages = chunk.ends.len();
-                    (Part::Shared(chunk), messages, false)
-                }
-                None => (Part::Own(frames::close(1001, "the server ends")), 0, true),
-            },
-        };
-        match timeout(hub.timers.write, writer.write_all(frame.bytes())).await {
-            Ok(Ok(())) if last => {
-                let _ = writer.shutdown().await;
-                return;
-            }
-            Ok(Ok(())) => {}
-            _ => return,
-        }
-        if messages > 0 {
-            hub.meter.sent.fetch_add(messages as u64, Ordering::Relaxed);
-            queued.fetch_sub(messages, Ordering::AcqRel);
-            hub.wake.notify_one();
-        }
-    }
-}
-
-enum Part {
-    Own(Vec<u8>),
-    Shared(Arc<Chunk>),
-}
-
-impl Part {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Part::Own(bytes) => bytes,
-            Part::Shared(chunk) => &chunk.bytes,
-        }
-    }
-}
-
-/// Reads what the client sends, behind `bytes` that came already: answers pings, and ends with a reason.
-async fn listen(
-    mut reader: OwnedReadHalf,
-    mut bytes: Vec<u8>,
-    control: mpsc::Sender<Control>,
-    silence: Duration,
-) {
-    let last = loop {
-        match take_from_client(&mut bytes) {
-            Ok(Some(FromClient::Ping(payload))) => {
-                if control.send(Control::Frame(frames::pong(&payload))).await.is_err() {
-                    return;
-                }
-            }
-            Ok(Some(FromClient::Pong | FromClient::Data)) => {}
-            Ok(Some(FromClient::Close)) => break frames::close(1000, ""),
-            Err(refused) => break frames::close(refused.close_code(), &refused.to_string()),
-            Ok(None) => match timeout(silence, reader.read_buf(&mut bytes)).await {
-                Ok(Ok(1..)) => {}
-                Ok(_) => break Vec::new(),
-                Err(_) => break frames::close(1008, "No ping received!"),
-            },
-        }
-    };
-    let _ = control.send(Control::Last(last)).await;
-}
-
-async fn refuse(mut socket: TcpStream, answer: &Answer) {
-    let _ = timeout(REQUEST_WITHIN, async {
-        write(&mut socket, answer, false).await?;
-        socket.shutdown().await
-    })
-    .await;
-}
-
-async fn write(socket: &mut TcpStream, answer: &Answer, keep_alive: bool) -> std::io::Result<()> {
-    socket.write_all(answer.head(keep_alive).as_bytes()).await?;
-    socket.write_all(&answer.body).await
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
 
     use futures::{SinkExt, StreamExt};
     use serde_json::Value;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
     use tokio::sync::oneshot;
     use tokio::task::JoinHandle;
     use tokio_tungstenite::WebSocketStream;
@@ -631,7 +258,7 @@ mod tests {
     use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
     use super::*;
-    use crate::demo::http::REQUEST_LIMIT;
+    use crate::demo::http::{REQUEST_LIMIT, Request};
 
     /// No test takes so long unless it hangs.
     const CEILING: Duration = Duration::from_secs(60);

@@ -94,7 +94,7 @@ fn every_command_explains_itself() {
         (&["check"], &["--config", "--online"]),
         (&["explain"], &["--watchlist", "--ccadb", "--json", "--record", "NAME|IP|FILE"]),
         (&["hunt"], &["--watchlist", "--json", "--stdout", "FILE"]),
-        (&["simulate"], &["--listen", "--rate", "--seed", "--for", "--buffer"]),
+        (&["simulate"], &["--listen", "--rate", "--seed", "--for", "--buffer", "--drop"]),
         (&["schema"], &["alert", "match", "malformed", "health"]),
         (&["completions"], &["bash", "zsh", "fish"]),
     ] {

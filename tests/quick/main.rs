@@ -20,6 +20,7 @@ mod proxy;
 mod records;
 mod refill;
 mod siem;
+mod simulate;
 mod store;
 mod tidy;
 mod trust;

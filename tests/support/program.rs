@@ -313,6 +313,8 @@ pub struct Served {
     pub sent: u64,
     /// Messages that a client's buffer had no room for, or that a client left behind.
     pub skipped: u64,
+    /// Entries whose message it sent to nobody, because it was told to.
+    pub dropped: u64,
 }
 
 impl Simulate {
@@ -334,6 +336,11 @@ impl Simulate {
         format!("ws://{}{stream}", self.address)
     }
 
+    /// Where the list of its logs lies.
+    pub fn log_list(&self) -> String {
+        format!("http://{}/log_list.json", self.address)
+    }
+
     pub fn id(&self) -> u32 {
         self.process.id()
     }
@@ -348,7 +355,10 @@ impl Simulate {
         let number = |before: &str| -> Option<u64> {
             said.split_once(before)?.1.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
         };
-        let served = || Some(Served { sent: number("sent ")?, skipped: number("skipped ")? });
+        let served = || {
+            let (sent, skipped) = (number("sent ")?, number("skipped ")?);
+            Some(Served { sent, skipped, dropped: number("dropped ")? })
+        };
         served().unwrap_or_else(|| panic!("it does not say what it sent: {output}"))
     }
 }

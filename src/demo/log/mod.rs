@@ -215,3 +215,259 @@ fn not_found() -> Answer {
 fn failed(error: KeyError) -> Answer {
     Answer::refused("500 Internal Server Error", &error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeSet, HashMap};
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::ctlog::{Api, LogList, Signature, TreeHead};
+    use crate::demo::Stream;
+    use crate::demo::archive::{Entry, Recipe};
+    use crate::demo::firehose::Firehose;
+    use crate::entry::issuance::hex;
+    use crate::entry::leaf::{Fetched, Form, Leaf, Tile};
+    use crate::entry::message::{Message, decode};
+    use crate::entry::{Anomaly, Decoder, Facts, log_name};
+
+    const NOW: Timestamp = Timestamp(1_795_455_603_604);
+
+    fn logs() -> (Arc<Logs>, Firehose) {
+        let base_url = "http://127.0.0.1:8080".to_owned();
+        let recipe = Recipe { seed: 1, base_url, now: NOW, issuances: 40, drop_one_in: None };
+        let archive = Arc::new(Archive::new(&recipe).unwrap());
+        (Arc::new(Logs::new(Arc::clone(&archive), NOW).unwrap()), Firehose::of(archive))
+    }
+
+    /// Status and body.
+    fn get(logs: &Logs, path: &str) -> (u16, Vec<u8>) {
+        let request = Request::parse(&format!("GET {path} HTTP/1.1\r\n\r\n"));
+        let answer = if logs.is_for(&request) { logs.answer(&request, NOW) } else { not_found() };
+        let status = answer.head(true)[9..12].parse().unwrap();
+        (status, answer.body)
+    }
+
+    fn facts(url: &str, index: u64, form: Form<'_>) -> Facts {
+        let leaf = Leaf::read(Fetched { log: url, log_name: None, index, form });
+        assert_eq!(leaf.broken, None, "{url} {index}");
+        let mut decoder = Decoder::default();
+        let entry = decoder.leaf(&leaf);
+        assert!(entry.malformed.is_none(), "{url} {index}: {:?}", entry.malformed);
+        entry.facts(form.bytes())
+    }
+
+    /// What the log's own API says of all its entries from `first` on.
+    fn read(logs: &Logs, log: usize, first: u64) -> HashMap<u64, Facts> {
+        let of = &logs.archive.logs()[log];
+        let (path, size) = (format!("/log/{}", of.path), logs.archive.size(log));
+        let mut all = HashMap::new();
+        let mut next = first;
+        while next < size {
+            if of.tiled {
+                // The checkpoint makes the partial tile.
+                assert_eq!(get(logs, &format!("{path}/checkpoint")).0, 200);
+                let (number, width) = (next / 256, (size - next / 256 * 256).min(256));
+                let digits = format!("{number:09}");
+                let elements = [&digits[..3], &digits[3..6], &digits[6..]];
+                let elements = elements.into_iter().skip_while(|element| *element == "000");
+                let tile = elements.collect::<Vec<_>>().join("/x").replacen("", "x", 1);
+                let (head, last) = tile.rsplit_once('x').unwrap();
+                let part = if width < 256 { format!(".p/{width}") } else { String::new() };
+                let (status, tile) = get(logs, &format!("{path}/tile/data/{head}{last}{part}"));
+                assert_eq!(status, 200, "{path} {number} {width}");
+                let start = number * 256;
+                for (index, leaf) in (start..).zip(Tile::new(&tile)) {
+                    let leaf = leaf.unwrap();
+                    let form = Form::Tile { leaf, issuers: &[] };
+                    let named = Leaf::read(Fetched { log: "", log_name: None, index, form });
+                    let above: Vec<Vec<u8>> = named
+                        .fingerprints()
+                        .map(|print| get(logs, &format!("{path}/issuer/{}", hex(print))).1)
+                        .collect();
+                    let issuers: Vec<&[u8]> = above.iter().map(Vec::as_slice).collect();
+                    let form = Form::Tile { leaf, issuers: &issuers };
+                    all.insert(index, facts(&of.url, index, form));
+                }
+                next = start + width;
+                continue;
+            }
+            let (status, body) =
+                get(logs, &format!("{path}/ct/v1/get-entries?start={next}&end={}", next + 999));
+            assert_eq!(status, 200);
+            let body: Value = serde_json::from_slice(&body).unwrap();
+            for entry in body["entries"].as_array().unwrap() {
+                let bytes = |part: &str| STANDARD.decode(entry[part].as_str().unwrap()).unwrap();
+                let (input, extra) = (bytes("leaf_input"), bytes("extra_data"));
+                let form = Form::Rfc6962 { input: &input, extra: &extra };
+                assert!(all.insert(next, facts(&of.url, next, form)).is_none());
+                next += 1;
+            }
+        }
+        all
+    }
+
+    fn of_message(firehose: &Firehose, entry: &Entry) -> Facts {
+        let mut text = Vec::new();
+        firehose.write(entry, Stream::Full, &mut text);
+        let mut decoder = Decoder::default();
+        match decode(&text) {
+            Ok(Message::Certificate(update)) => decoder.certificate(&update).facts(&text),
+            _ => panic!("no message"),
+        }
+    }
+
+    /// The whole pool in every log, and every plant: the leaf and the message are of one certificate.
+    #[test]
+    fn a_leaf_says_what_its_message_said() {
+        let (logs, mut firehose) = logs();
+        let first: Vec<u64> = (0..4).map(|log| logs.archive.size(log)).collect();
+        let entries: Vec<Entry> = (0..1_500).map(|n| firehose.draw(NOW.plus_millis(15 * n))).collect();
+        assert!(firehose.plantings().iter().all(|planting| planting.shown().is_some()));
+        let held: Vec<HashMap<u64, Facts>> = (0..4).map(|log| read(&logs, log, first[log])).collect();
+        let counted: usize =
+            held.iter().zip(&first).map(|(h, first)| h.keys().filter(|i| *i >= first).count()).sum();
+        assert_eq!(counted, entries.len(), "every index once");
+        let mut without_der = 0;
+        for entry in &entries {
+            let leaf = &held[usize::from(entry.log)][&entry.index];
+            let mut message = of_message(&firehose, entry);
+            assert_eq!(leaf.log_time, Some(entry.logged()));
+            assert_eq!(leaf.issuance_key, message.issuance_key);
+            assert_eq!((leaf.kind, leaf.log_time), (message.kind, message.log_time));
+            let values = |facts: &Facts| -> BTreeSet<String> {
+                facts.identities.iter().map(|identity| facts.identities.value(identity)).collect()
+            };
+            assert_eq!(values(leaf), values(&message));
+            for wrong in [Anomaly::PrecertMismatch, Anomaly::IndexInvalid, Anomaly::ChainInvalid] {
+                assert!(!leaf.anomalies.has(wrong), "{wrong:?}");
+            }
+            assert_eq!((&leaf.log, leaf.index, leaf.chain.len()), (&message.log, message.index, 2));
+            if message.der.is_none() {
+                without_der += 1;
+                continue;
+            }
+            // Apart from what only one of the two says.
+            message.identities = leaf.identities.clone();
+            message.issuer_key_hash = leaf.issuer_key_hash;
+            message.seen = leaf.seen;
+            message.log_name.clone_from(&leaf.log_name);
+            if message.chain.is_empty() {
+                message.chain.clone_from(&leaf.chain);
+            }
+            message.signature_algorithm.clone_from(&leaf.signature_algorithm);
+            // Not shown: both are pages long.
+            assert!(*leaf == message, "{:?}", (&leaf.log, leaf.index));
+        }
+        assert!(without_der > 300, "{without_der} messages were without DER");
+    }
+
+    #[test]
+    fn tree_heads_verify_by_the_list() {
+        let (logs, mut firehose) = logs();
+        (0..50).for_each(|n| assert!(firehose.draw(NOW).log < 4, "{n}"));
+        let list = LogList::read(&get(&logs, LOG_LIST).1).unwrap();
+        assert_eq!((list.logs().len(), &list.problems[..]), (4, &[][..]));
+        for (n, log) in logs.archive.logs().iter().enumerate() {
+            let listed = list.find(&log.url).unwrap();
+            assert_eq!((listed.description.as_str(), listed.state.label()), (log.name, "usable"));
+            let interval = listed.interval.unwrap();
+            assert!(interval.start < NOW && NOW.plus_millis(366 * 86_400_000) < interval.end);
+            let head = if log.tiled {
+                assert_eq!(listed.api, Some(Api::Static));
+                let note = get(&logs, &format!("/log/{}/checkpoint", log.path)).1;
+                TreeHead::of_checkpoint(&note, Some(&log_name(&listed.submission_url)), listed.key.as_ref())
+            } else {
+                assert_eq!(listed.api, Some(Api::Rfc6962));
+                TreeHead::of_sth(
+                    &get(&logs, &format!("/log/{}/ct/v1/get-sth", log.path)).1,
+                    listed.key.as_ref(),
+                )
+            };
+            let head = head.unwrap();
+            assert_eq!((head.size, head.signature), (logs.archive.size(n), Signature::Verified));
+            assert_eq!(head.timestamp, NOW);
+        }
+    }
+
+    #[test]
+    fn what_a_log_has_not_is_refused() {
+        let (logs, mut firehose) = logs();
+        let size = logs.archive.size(0);
+        for (path, want, count) in [
+            (format!("/log/alder/ct/v1/get-entries?start={}&end={}", size - 1, size + 5), 200, 1),
+            ("/log/alder/ct/v1/get-entries?start=0&end=9999".to_owned(), 200, 256),
+            ("/log/alder/ct/v1/get-entries?start=250&end=9999".to_owned(), 200, 6),
+            ("/log/alder/ct/v1/get-entries?end=2&start=2".to_owned(), 200, 1),
+            (format!("/log/alder/ct/v1/get-entries?start={size}&end={size}"), 400, 0),
+            ("/log/alder/ct/v1/get-entries?start=5&end=4".to_owned(), 400, 0),
+            ("/log/alder/ct/v1/get-entries?start=-1&end=4".to_owned(), 400, 0),
+            ("/log/alder/ct/v1/get-entries?start=4".to_owned(), 400, 0),
+            ("/log/alder/ct/v1/get-entries".to_owned(), 400, 0),
+            (
+                "/log/alder/ct/v1/get-entries?start=18446744073709551615&end=18446744073709551615".into(),
+                400,
+                0,
+            ),
+            ("/log/alder/checkpoint".to_owned(), 404, 0),
+            ("/log/alder/ct/v1/add-chain".to_owned(), 404, 0),
+            ("/log/cedar/ct/v1/get-sth".to_owned(), 404, 0),
+            ("/log/cedar/tile/0/000".to_owned(), 404, 0),
+            ("/log/elm/ct/v1/get-sth".to_owned(), 404, 0),
+            ("/log/alder".to_owned(), 404, 0),
+            (format!("/log/cedar/issuer/{}", "0".repeat(64)), 404, 0),
+        ] {
+            let (status, body) = get(&logs, &path);
+            assert_eq!(status, want, "{path}");
+            let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+            assert_eq!(body["entries"].as_array().map_or(0, Vec::len), count, "{path}");
+        }
+        // A partial tile is there for the sizes that checkpoints gave, until the whole one is.
+        let tile = |logs: &Logs, number: u64, part: &str| {
+            let number = format!("{number:09}");
+            let path = format!("x{}/x{}/{}{part}", &number[..3], &number[3..6], &number[6..]);
+            get(logs, &format!("/log/cedar/tile/data/{}", path.replace("x000/", ""))).0
+        };
+        while logs.archive.size(2) % 256 != 7 {
+            firehose.draw(NOW);
+        }
+        let number = logs.archive.size(2) / 256;
+        assert_eq!(tile(&logs, number, ".p/7"), 404, "no checkpoint has given it");
+        get(&logs, "/log/cedar/checkpoint");
+        for (part, want) in [(".p/7", 200), (".p/6", 404), (".p/8", 404), (".p/07", 404), ("", 404)] {
+            assert_eq!(tile(&logs, number, part), want, "{part}");
+        }
+        while logs.archive.size(2) / 256 == number {
+            assert_eq!(tile(&logs, number, ".p/7"), 200);
+            firehose.draw(NOW);
+        }
+        assert_eq!((tile(&logs, number, ".p/7"), tile(&logs, number, "")), (404, 200));
+        let post = Request::parse("POST /log/alder/ct/v1/add-chain HTTP/1.1\r\n\r\n");
+        assert!(logs.answer(&post, NOW).head(true).starts_with("HTTP/1.1 405 "));
+    }
+
+    #[test]
+    fn tiles_are_found_by_their_paths() {
+        for (path, want) in [
+            ("000", Some((0, None))),
+            ("067", Some((67, None))),
+            ("x001/234.p/255", Some((1_234, Some(255)))),
+            ("x001/x000/000", Some((1_000_000, None))),
+            ("x000/001", None),
+            ("1", None),
+            ("0001", None),
+            ("+01", None),
+            ("x001", None),
+            ("001/234", None),
+            ("000.p/0", None),
+            ("000.p/01", None),
+            ("000.p/256", None),
+            ("000.p/", None),
+            ("", None),
+            ("x999/x999/x999/x999/x999/x999/999", None),
+        ] {
+            assert_eq!(tile_of(path), want, "{path}");
+        }
+    }
+}
