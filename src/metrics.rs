@@ -316,6 +316,11 @@ impl Metrics {
         totals.log_list = of;
     }
 
+    /// Of what day the list of logs is.
+    pub fn log_list(&self) -> Option<Timestamp> {
+        self.totals().log_list
+    }
+
     /// Requests to logs so far, by label and result.
     pub fn refill_requests(&self, requests: Vec<(Arc<str>, [u64; OUTCOMES.len()])>) {
         self.totals().refill = requests;

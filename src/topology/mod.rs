@@ -61,6 +61,9 @@ const STUCK_AFTER: Duration = Duration::from_secs(30);
 /// A record that waits longer makes the instance not ready.
 const BACKLOG_AFTER_MS: i64 = 60_000;
 
+/// A browser takes an older list of logs for outdated, too.
+const OLD_LIST_MS: i64 = 70 * 86_400_000;
+
 /// Histograms are tidied so often.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
@@ -625,6 +628,12 @@ fn readiness(metrics: &Metrics, standing: &Mutex<Standing>) -> Ready {
         check.ready = reason.is_none();
         check.reason = reason;
     }
+    // It does its work, and may not know of the newest logs.
+    let old = metrics.log_list().filter(|of| now.millis_since(*of) > OLD_LIST_MS);
+    checks[0].reason = old.map(|of| {
+        let days = now.millis_since(of) / 86_400_000;
+        format!("a warning: the log list is {days} days old, and logs that are newer count as unlisted")
+    });
     Ready { ready: checks.iter().all(|check| check.ready), checks }
 }
 

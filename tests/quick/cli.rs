@@ -157,7 +157,7 @@ fn schemas_and_completions() {
 const TEN_IN_THE_CONFIGURATION: &str = r#"instance = ""
 watchlists = ["missing.toml"]
 state_dirs = "state"
-[refill]
+[refil]
 [[feed]]
 kind = "certstream"
 url = "http://feed.example"

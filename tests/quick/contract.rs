@@ -77,8 +77,21 @@ const METRICS: &[(&str, &str, &[&str])] = &[
     ),
     ("alerts_capped_total", "counter", &["asset=\"resolver\"", "asset=\"quiet\"", "asset=\"-\""]),
     ("last_alert_timestamp_seconds", "gauge", &["severity=\"low\"", "severity=\"critical\""]),
-    ("alert_latency_seconds", "histogram", &["origin=\"feed\",le=\"1\"", "origin=\"feed\",le=\"86400\""]),
-    ("logs", "gauge", &["state=\"unlisted\""]),
+    ("alert_latency_seconds", "histogram", &["origin=\"feed\",le=\"1\"", "origin=\"refill\",le=\"86400\""]),
+    ("log_last_index", "gauge", &["log=\"unlisted\""]),
+    ("log_tree_size", "gauge", &["log=\"unlisted\""]),
+    ("log_holes", "gauge", &["log=\"unlisted\""]),
+    ("log_oldest_hole_timestamp_seconds", "gauge", &["log=\"unlisted\""]),
+    ("log_refilled_total", "counter", &["log=\"unlisted\""]),
+    ("log_lost_total", "counter", &["log=\"unlisted\""]),
+    ("log_implausible_total", "counter", &["log=\"unlisted\""]),
+    (
+        "logs",
+        "gauge",
+        &["state=\"followed\"", "state=\"uncovered\"", "state=\"unaccountable\"", "state=\"unlisted\""],
+    ),
+    ("log_list_timestamp_seconds", "gauge", &[]),
+    ("refill_backlog", "gauge", &[]),
     ("records_total", "counter", TOPICS),
     ("records_recovered_total", "counter", &[]),
     ("records_delivered_total", "counter", TOPICS),
@@ -270,7 +283,8 @@ fn every_metric_is_there_from_the_start() {
     }
     // Nothing is in the text that telemetry.md does not name.
     for name in scrape.types.keys().filter_map(|name| name.strip_prefix("certsieve_")) {
-        let known = METRICS.iter().any(|(known, ..)| *known == name) || name == "kafka_errors_total";
+        let known = METRICS.iter().any(|(known, ..)| *known == name)
+            || ["kafka_errors_total", "refill_requests_total"].contains(&name);
         assert!(known, "certsieve_{name} is not in the table");
     }
     assert!(scrape.types.contains_key("process_resident_memory_bytes"));
