@@ -393,6 +393,7 @@ impl Case<'_> {
         identities.get(identity).is_some_and(|identity| match identity.value {
             Value::Name { ascii, .. } => table.scope.covers_name(identities.text(ascii)),
             Value::Address(address) => table.scope.covers_address(address),
+            Value::Network(network) => table.scope.covers_network(network),
         })
     }
 

@@ -14,7 +14,9 @@ use std::time::Duration;
 use crate::ccadb::{Authorities, Claim, Issuing};
 use crate::entry::leaf::{Fetched, Leaf};
 use crate::entry::message::{self, Message, MessageError};
-use crate::entry::{Anomaly, Decoder, Entry, Facts, Identities, Malformed, Timestamp, Value, issuance, raw};
+use crate::entry::{
+    Anomaly, Decoder, Entry, Facts, Identities, Identity, Malformed, Timestamp, Value, issuance, name, raw,
+};
 use crate::judge::{Verdict, claim, judge, suspect};
 use crate::record::Arrival;
 use crate::record::MAX_ORIGINAL_BYTES;
@@ -381,13 +383,40 @@ impl Sieve {
                     let text = |span| identities.text(span);
                     self.matcher.name(text(ascii), unicode.map(text), found);
                     if !found.iter().any(|hit| hit.kind.is_owned()) {
+                        let before = found.len();
                         self.matcher.beyond(text(ascii), &mut steps, found);
+                        if found.len() > before && self.is_read_otherwise(identities, identity, &mut steps) {
+                            found.truncate(before);
+                        }
                     }
                 }
                 Value::Address(address) => self.matcher.address(address, found),
+                Value::Network(network) => self.matcher.network(network, &mut steps, found),
             }
             hits.extend(found.iter().map(|hit| (i, *hit)));
         }
+    }
+
+    /// Whether a name with a label that is none is how joined names look as one, of which another reading
+    /// is owned: `www.example.com` and `a.example` say more than `www.example.?.example`. It is read again,
+    /// a byte for each of `steps`; where they are used up, it counts.
+    fn is_read_otherwise(&self, identities: &Identities, identity: &Identity, steps: &mut usize) -> bool {
+        let raw = identities.raw(identity).as_bytes();
+        if !identity.anomalies.has(Anomaly::UnparsableLabel) || raw.len() > *steps {
+            return false;
+        }
+        *steps -= raw.len();
+        let (mut readings, mut found) = (Identities::default(), Vec::new());
+        let place = name::Place { provenance: identity.provenance, der: false };
+        name::read(raw, place, &mut readings);
+        for reading in readings.iter() {
+            match reading.value {
+                Value::Name { ascii, .. } => self.matcher.name(readings.text(ascii), None, &mut found),
+                Value::Address(address) => self.matcher.address(address, &mut found),
+                Value::Network(_) => {}
+            }
+        }
+        found.iter().any(|hit| hit.kind.is_owned())
     }
 
     /// What is owned and stands in the raw bytes of an entry that could not be decoded, for assets that
@@ -417,6 +446,7 @@ impl Sieve {
                 match identity.value {
                     Value::Name { ascii, .. } => self.matcher.name(identities.text(ascii), None, found),
                     Value::Address(address) => self.matcher.address(address, found),
+                    Value::Network(_) => {}
                 }
                 found.retain(|hit| hit.kind.is_owned() && !verdicts.iter().any(|v| v.asset == hit.asset));
                 if !found.is_empty() {

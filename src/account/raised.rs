@@ -121,7 +121,7 @@ fn content(facts: &Facts) -> [u8; 32] {
         .identities
         .iter()
         .filter(|i| i.provenance != Provenance::CommonName && !i.contradicted)
-        .filter(|i| matches!(i.value, Value::Address(_)) || !facts.identities.value(i).contains('?'))
+        .filter(|i| !matches!(i.value, Value::Name { .. }) || !facts.identities.value(i).contains('?'))
         .map(|i| facts.identities.value(i))
         .collect();
     names.sort_unstable();

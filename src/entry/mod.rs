@@ -408,15 +408,8 @@ fn read_raw(raw: &RawName, der: &[u8], out: &mut Identities) -> Anomalies {
                 std::borrow::Cow::Owned(text) => name::read(text.as_bytes(), place, out),
             }
         }
-        certificate::Place::Ip => match name::address_octets(bytes) {
-            Some((address, odd)) => {
-                anomalies.merge(odd);
-                let span = out.keep(&facts::octets_text(bytes));
-                out.push(Value::Address(address), Provenance::SanIp, span, true, odd);
-            }
-            // Of a length that says nothing: the record shows the anomaly and the certificate.
-            None => anomalies.add(Anomaly::IpLength),
-        },
+        // Of a length that says nothing, the record shows the anomaly and the certificate.
+        certificate::Place::Ip => anomalies.merge(name::read_octets(bytes, out)),
     }
     anomalies
 }

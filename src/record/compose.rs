@@ -566,12 +566,14 @@ impl Names {
         let value = cut(&facts.identities.value(identity), MAX_TEXT_BYTES);
         // A label that is none is no host that anybody could look up.
         let is_host = !value.split('.').any(|label| label == "?");
-        if matches!(identity.value, Value::Address(_)) || is_host {
+        // Addresses only: that of a network stands beside it.
+        if is_host && !matches!(identity.value, Value::Network(_)) {
             if value.len() + FRAME <= *related {
                 *related -= value.len() + FRAME;
                 match identity.value {
                     Value::Address(_) => self.ip.push(value),
                     Value::Name { .. } => self.hosts.push(value),
+                    Value::Network(_) => {}
                 }
             } else {
                 self.cut = true;

@@ -61,7 +61,7 @@ fn identities(identities: &Identities, which: &[usize]) -> Vec<String> {
         .filter_map(|i| identities.get(*i))
         .map(|identity| match identity.value {
             Value::Name { .. } => format!("dns:{}", identities.value(identity)),
-            Value::Address(_) => format!("ip:{}", identities.value(identity)),
+            Value::Address(_) | Value::Network(_) => format!("ip:{}", identities.value(identity)),
         })
         .collect();
     names.sort_unstable();

@@ -256,6 +256,9 @@ impl Domains {
     }
 }
 
+/// A watched name has no more bytes.
+const LONGEST: usize = 253;
+
 /// A set of names, as hashes only: a stranger's name seldom passes, and what passes is looked up.
 #[derive(Debug, Default)]
 struct Roots {
@@ -345,6 +348,9 @@ impl Roots {
 fn suffixes<'a>(name: &'a str, mut take: impl FnMut(&'a str)) {
     let mut dots = 0;
     for (at, byte) in name.bytes().enumerate().rev() {
+        if name.len() - at > LONGEST + 1 {
+            return;
+        }
         if byte == b'.' {
             dots += 1;
             if dots > 1 {

@@ -106,6 +106,10 @@ impl Scope {
         self.is_all() || self.networks.iter().any(|network| network.contains(&address))
     }
 
+    pub fn covers_network(&self, network: IpNet) -> bool {
+        self.is_all() || self.networks.iter().any(|of| of.contains(&network))
+    }
+
     /// For people: `cdn.example.com and 2 more`.
     pub fn text(&self) -> String {
         let networks = self.networks.iter().map(ToString::to_string);

@@ -31,6 +31,8 @@ pub mod networks;
 use std::borrow::Cow;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 pub use expect::Expectation;
 pub use keywords::TooManyKeywords;
 pub use list::{Asset, Policy, Severity, WatchList};
@@ -55,7 +57,8 @@ pub struct Matcher {
     counts: EntryCounts,
 }
 
-/// Watched names with which the odd wildcards of one message are compared: a million take 30 ms.
+/// Watched names and networks with which the odd wildcards and networks of one message are compared: a
+/// million take 30 ms.
 pub const STEPS: usize = 1 << 20;
 
 /// In place of an asset's index: the list as a whole, for a name that could denote what somebody owns
@@ -222,6 +225,18 @@ impl Matcher {
         });
         if hits.len() > before {
             self.tidy(hits, before, |asset| self.excepted_networks.holds(address, asset));
+        }
+    }
+
+    /// Adds a hit for each asset and network that all of a network concerns: what holds it, and what it
+    /// holds. `steps` is what is left of [`STEPS`] for the message.
+    pub fn network(&self, network: IpNet, steps: &mut usize, hits: &mut Vec<Hit>) {
+        let before = hits.len();
+        self.networks.overlapping(network, steps, |index, asset| {
+            hits.push(Hit { asset, kind: MatchKind::Network, pattern: index as u32 });
+        });
+        if hits.len() > before {
+            self.tidy(hits, before, |asset| self.excepted_networks.holds_all(network, asset));
         }
     }
 

@@ -5,7 +5,7 @@ use certsieve::entry::{certificate, issuance};
 use certsieve::record::Topic;
 use serde_json::json;
 
-use crate::support::entries::{Certificate, NOT_BEFORE, dns, ip};
+use crate::support::entries::{Certificate, NOT_BEFORE, San, dns, ip};
 use crate::support::pipeline::{Bench, Out, of};
 
 /// `asset ruling rule severity [reason codes]` of each match, but that an issuer is new to an asset, which
@@ -187,6 +187,40 @@ fn a_name_that_could_be_anybody_s_is_one_alert_for_the_list() {
     ] {
         let out = Bench::new(&list).take(&[Certificate::of([dns(name)]).full("log.example", 1)]);
         assert_eq!(verdicts(&out), want, "{name}");
+    }
+    // How joined names look as one says nothing where one of them is owned; a local part is nobody's host.
+    let owned: &[&str] = &["a unexpected never-issue critical [policy.never_issue]"];
+    for (name, want) in [
+        ("https://www.example.com/", owned),
+        ("www.example.com/x", owned),
+        ("www.example.com\0", owned),
+        ("www.example.com, www.example.org", owned),
+        ("www.\u{1}.com/x", medium),
+        ("jane@mail.example.com", owned),
+        ("jane@gmail.com", &[]),
+        ("www.example.com@gmail.com", &[]),
+        ("https://example.org/www.example.com", &[]),
+    ] {
+        let out = Bench::new(&list).take(&[Certificate::of([dns(name)]).full("log.example", 1)]);
+        let unowned = |verdict: &String| verdict.replace(" names.unowned", "");
+        let got: Vec<String> = verdicts(&out).iter().map(unowned).collect();
+        assert_eq!(got, want, "{name:?}");
+    }
+    // A watched network in one that is written as address and mask.
+    let ranges = "[[asset]]\nid = 'a'\nnetworks = ['1.1.1.1/32', '9.0.0.0/8']\nexcept = ['9.9.0.0/16']\n\
+        policy = 'never-issue'\n";
+    let masked: &[&str] = &["a unexpected never-issue medium [policy.never_issue severity.naming]"];
+    for (octets, want) in [
+        ([1, 1, 1, 0, 255, 255, 255, 0], masked),
+        ([1, 1, 1, 0, 255, 0, 255, 0], &[][..]),
+        ([1, 1, 2, 0, 255, 255, 255, 0], &[]),
+        ([9, 9, 9, 9, 255, 255, 0, 0], &[]),
+        ([9, 9, 9, 9, 255, 254, 0, 0], masked),
+    ] {
+        let certificate = Certificate::of([San::Ip(octets.to_vec())]);
+        let out = Bench::new(ranges).take(&[certificate.full("log.example", 1)]);
+        let got: Vec<String> = verdicts(&out).iter().map(|v| v.replace(" names.unowned", "")).collect();
+        assert_eq!(got, want, "{octets:?}");
     }
     // Two of them are one alert, and name what they could stand for.
     let both = Certificate::of([dns("*.com"), dns("\u{1}.net"), dns("plain.example.org")]);

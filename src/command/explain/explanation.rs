@@ -272,7 +272,7 @@ impl Explanation {
             .map(|identity| Identified {
                 kind: match identity.value {
                     Value::Name { .. } => "dns",
-                    Value::Address(_) => "ip",
+                    Value::Address(_) | Value::Network(_) => "ip",
                 },
                 value: identities.value(identity),
                 raw: identities.raw(identity).to_owned(),
