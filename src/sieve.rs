@@ -344,9 +344,11 @@ impl Sieve {
         for anomaly in facts.anomalies.without(entry.anomalies).iter() {
             out.tally.anomalies[anomaly as usize] += 1;
         }
-        let mut verdicts = judge(&self.matcher, &facts, &issuing, hits, arrival.received);
+        // A recording is judged as it was when its server saw it.
+        let now = facts.seen.map_or(arrival.received, |seen| seen.min(arrival.received));
+        let mut verdicts = judge(&self.matcher, &facts, &issuing, hits, now);
         if entry.malformed.is_some() {
-            self.suspect(source, &mut facts, &issuing, &mut verdicts, found, arrival.received);
+            self.suspect(source, &mut facts, &issuing, &mut verdicts, found, now);
         }
         watch.lap(2, &mut out.tally);
         let malformed = entry.malformed.clone().map(|malformed| {

@@ -190,6 +190,10 @@ impl Facts {
         for identity in self.identities.iter() {
             let Value::Name { ascii, .. } = identity.value else { continue };
             let name = self.identities.text(ascii);
+            if name.contains('?') {
+                // How joined names look as one, or a label that is none: no name that somebody could have.
+                continue;
+            }
             if !name.contains('.') {
                 odd.add(Anomaly::SingleLabelName);
             } else if !psl::suffix(name.as_bytes()).is_some_and(|suffix| suffix.is_known()) {

@@ -10,6 +10,7 @@ mod expectations;
 mod explain;
 mod feed;
 mod identities;
+mod incident;
 mod judging;
 mod leaves;
 mod ledger;
