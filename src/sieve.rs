@@ -86,8 +86,8 @@ const FIRST_SAMPLES: u64 = 16;
 const SAMPLED: u64 = 1024;
 
 /// The reasons of `certsieve_malformed_total`.
-pub const MALFORMED_REASONS: [&str; 8] =
-    ["json", "not_object", "message_type", "no_leaf", "base64", "leaf", "der", "panic"];
+pub const MALFORMED_REASONS: [&str; 9] =
+    ["json", "not_object", "message_type", "no_leaf", "field_type", "base64", "leaf", "der", "panic"];
 
 /// Stages that are timed.
 pub const STAGES: [&str; 3] = ["decode", "match", "judge"];
@@ -347,8 +347,12 @@ impl Sieve {
         // A recording is judged as it was when its server saw it.
         let now = facts.seen.map_or(arrival.received, |seen| seen.min(arrival.received));
         let mut verdicts = judge(&self.matcher, &facts, &issuing, hits, now);
-        if entry.malformed.is_some() {
-            self.suspect(source, &mut facts, &issuing, &mut verdicts, found, now);
+        if entry.is_undecided() {
+            let searched = match source {
+                Source::Message(message) => entry.der().or(entry.salvage()).unwrap_or(message),
+                Source::Leaf(_) | Source::Certificate(_) => bytes,
+            };
+            self.suspect(searched, &mut facts, &issuing, &mut verdicts, found, now);
         }
         watch.lap(2, &mut out.tally);
         let malformed = entry.malformed.clone().map(|malformed| {
@@ -425,18 +429,13 @@ impl Sieve {
     /// nothing decoded names. A message itself is searched only where it has no DER.
     fn suspect(
         &self,
-        source: Source<'_>,
+        searched: &[u8],
         facts: &mut Facts,
         issuing: &Issuing,
         verdicts: &mut Vec<Verdict>,
         found: &mut Vec<Hit>,
         now: Timestamp,
     ) {
-        let der = facts.der.take();
-        let searched = match source {
-            Source::Message(message) => der.as_deref().unwrap_or(message),
-            Source::Leaf(_) | Source::Certificate(_) => source.bytes(),
-        };
         let mut hits = Vec::new();
         raw::search(searched, &mut Identities::default(), |identities| {
             if hits.len() >= MAX_SUSPECTS {
@@ -457,7 +456,6 @@ impl Sieve {
                 }
             }
         });
-        facts.der = der;
         verdicts.extend(suspect(&self.matcher, facts, issuing, &mut hits, now));
     }
 

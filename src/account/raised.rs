@@ -78,6 +78,9 @@ impl Raised {
     /// True when the issuance key of this certificate was seen in an alert on other content: other
     /// names, another validity or another subject key.
     pub fn is_reused(&mut self, facts: &Facts, now: Timestamp) -> bool {
+        if facts.has_no_key() {
+            return false;
+        }
         let content = content(facts);
         let until = until(facts, now);
         let key = facts.spki_sha256;

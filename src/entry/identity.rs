@@ -116,6 +116,11 @@ impl Identities {
         self.list.is_empty()
     }
 
+    /// There are some, and each stands in the DER.
+    pub(super) fn are_of_der(&self) -> bool {
+        !self.list.is_empty() && self.list.iter().all(|identity| identity.der)
+    }
+
     /// Bytes that it holds.
     pub fn size(&self) -> usize {
         self.arena.capacity() + self.list.capacity() * size_of::<Identity>()

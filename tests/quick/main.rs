@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod broken;
 mod cli;
 mod contract;
 mod dialects;
