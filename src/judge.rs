@@ -444,12 +444,14 @@ fn unowned(facts: &Facts, owned: &[bool]) -> Option<String> {
     };
     let address = |identity: &Identity| match identity.value {
         Value::Address(address) => Some(address),
-        Value::Network(network) => Some(network.addr()),
-        Value::Name { .. } => None,
+        Value::Network(_) | Value::Name { .. } => None,
     };
-    let (mut zones, mut addresses) = (HashSet::new(), HashSet::new());
+    let (mut zones, mut addresses, mut networks) = (HashSet::new(), HashSet::new(), HashSet::new());
     for (_, identity) in identities.iter().enumerate().filter(|(i, _)| is_owned(*i)) {
         zones.extend(zone(identity).map(|address| address.to_canonical()));
+        if let Value::Network(_) = identity.value {
+            networks.insert(identities.raw(identity));
+        }
         addresses.extend(address(identity));
     }
     let is_other_reading = |identity: &Identity| match identity.value {
@@ -457,7 +459,10 @@ fn unowned(facts: &Facts, owned: &[bool]) -> Option<String> {
             identities.text(ascii).contains('?')
                 || zone(identity).is_some_and(|address| addresses.contains(&address.to_canonical()))
         }
-        Value::Address(address) => identity.is_misplaced_address() && zones.contains(&address),
+        Value::Address(address) => {
+            (identity.is_misplaced_address() && zones.contains(&address))
+                || networks.contains(identities.raw(identity))
+        }
         // Its address stands beside it.
         Value::Network(_) => true,
     };
