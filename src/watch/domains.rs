@@ -32,6 +32,17 @@ impl NameList {
         self.text.reserve(bytes);
     }
 
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Those that were added since there were so many, each with whether it stands for itself only.
+    pub fn since(&self, count: usize) -> impl Iterator<Item = (&str, bool)> {
+        let added = self.entries.get(count..).unwrap_or_default().iter();
+        added.map(|entry| (&self.text[entry.start as usize..][..usize::from(entry.length)], entry.exact))
+    }
+
     /// The name must have at most 253 bytes, and all names together at most 4 GiB: the reader of
     /// lists sees to both.
     pub fn push(&mut self, name: &str, asset: u32, exact: bool) {

@@ -22,6 +22,7 @@
 
 pub mod domains;
 pub mod expect;
+mod extent;
 pub mod keywords;
 pub mod list;
 pub mod name;
@@ -555,6 +556,28 @@ mod tests {
             )
         }
 
+        /// Without the exceptions that a list is refused for.
+        fn sensible(mut self) -> Plain {
+            let same = |label: &str, other: &str| label == other;
+            let (domains, exact, keywords) = (&self.domains, &self.exact, !self.keywords.is_empty());
+            self.except.retain(|out| {
+                let meets = |watched: &String| lies_under(watched, out, same);
+                let within = |watched: &String| meets(watched) || lies_under(out, watched, same);
+                keywords || domains.iter().any(within) || exact.iter().any(meets)
+            });
+            let networks = &self.networks;
+            self.except_networks
+                .retain(|out| networks.iter().any(|net| net.contains(out) || out.contains(net)));
+            let taken = |watched: &String| self.except.iter().any(|out| lies_under(watched, out, same));
+            let names = self.domains.iter().chain(&self.exact).all(taken);
+            let nets =
+                self.networks.iter().all(|net| self.except_networks.iter().any(|out| out.contains(net)));
+            if names && nets && !keywords {
+                (self.except, self.except_networks) = (Vec::new(), Vec::new());
+            }
+            self
+        }
+
         fn name(&self, name: &str) -> Vec<String> {
             if self.except.iter().any(|out| lies_under(name, out, |label, other| label == other)) {
                 return Vec::new();
@@ -723,13 +746,16 @@ mod tests {
         );
         let networks = |count| prop::collection::vec(network(), count);
         (names(1..6), names(0..4), keywords, networks(0..8), names(0..2), networks(0..2)).prop_map(
-            |(domains, exact, keywords, networks, except, except_networks)| Plain {
-                domains,
-                exact,
-                keywords: keywords.into_iter().map(str::to_owned).collect(),
-                networks,
-                except,
-                except_networks,
+            |(domains, exact, keywords, networks, except, except_networks)| {
+                Plain {
+                    domains,
+                    exact,
+                    keywords: keywords.into_iter().map(str::to_owned).collect(),
+                    networks,
+                    except,
+                    except_networks,
+                }
+                .sensible()
             },
         )
     }

@@ -23,6 +23,19 @@ pub struct NetworkList {
 }
 
 impl NetworkList {
+    /// How many there are of IPv4 and of IPv6.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.v4.len(), self.v6.len())
+    }
+
+    /// Those that were added since there were so many.
+    pub fn since(&self, (v4, v6): (usize, usize)) -> impl Iterator<Item = IpNet> {
+        let (v4, v6) = (self.v4.get(v4..).unwrap_or_default(), self.v6.get(v6..).unwrap_or_default());
+        let v4 = v4.iter().map(|(start, length, _)| (IpAddr::V4(Ipv4Addr::from_bits(*start)), *length));
+        let v6 = v6.iter().map(|(start, length, _)| (IpAddr::V6(Ipv6Addr::from_bits(*start)), *length));
+        v4.chain(v6).filter_map(|(address, length)| IpNet::new(address, length).ok())
+    }
+
     /// The network must have no host bits.
     pub fn push(&mut self, network: IpNet, asset: u32) {
         match unmapped(network) {
