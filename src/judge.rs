@@ -82,6 +82,28 @@ impl Rule {
     }
 }
 
+/// `certsieve.reason_codes`. Inside a version of the records codes are only added.
+pub const REASON_CODES: [&str; 18] = [
+    "policy.never_issue",
+    "policy.observe",
+    "issuer.expected",
+    "key.expected",
+    "issuer.unexpected",
+    "issuer.near_miss",
+    "issuer.claim_mismatch",
+    "issuer.not_verified",
+    "issuer.first_for_asset",
+    "key.unexpected",
+    "names.not_covered",
+    "names.list_wide",
+    "names.unowned",
+    "keyword",
+    "severity.naming",
+    "expired",
+    "entry.undecodable",
+    "trust.microsoft_only",
+];
+
 /// One pattern that one identity matched.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Matched {
@@ -177,6 +199,7 @@ impl Verdict {
 
     /// Adds a reason. The first is the one that a pager shows.
     pub fn reason(&mut self, code: &'static str, sentence: String) {
+        debug_assert!(REASON_CODES.contains(&code), "{code}");
         self.reason_codes.push(code);
         self.reasons.push(sentence);
     }
