@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::account::Bounds;
 use crate::ccadb::Authorities;
 use crate::document::{self, Keys, Later};
 use crate::problem::Report;
@@ -25,11 +26,14 @@ use crate::watch::list::{self, Bulk, WatchList};
 mod environment;
 mod feed;
 mod kafka;
+mod outbox;
 mod proxy;
 mod trust;
 
 pub use crate::problem::{Problem, Problems};
 use environment::Environment;
+pub use outbox::DEFAULT as DEFAULT_OUTBOX;
+pub use proxy::Proxies;
 pub use trust::read_authorities;
 
 /// Messages up to this size are read unless `max_message_bytes` says otherwise: a certificate of
@@ -65,6 +69,8 @@ pub struct Config {
     pub kafka: Option<KafkaConfig>,
     pub http: Option<HttpConfig>,
     pub trust: TrustConfig,
+    /// `[outbox]`: what may wait for Kafka.
+    pub outbox: Bounds,
 }
 
 /// The configuration and everything that it names.
@@ -291,15 +297,18 @@ fn config(path: &Path, mut keys: Keys<'_, '_>, report: &mut Report<'_>, environm
     let kafka = keys.table(report, "kafka", "[kafka]").map(|keys| kafka::read(path, keys, report));
     let http = keys.table(report, "http", "[http]").and_then(|keys| http(keys, report));
     let trust = keys.table(report, "trust", "[trust]").map(|keys| trust::read(path, keys, report));
-    let elsewhere: [(&str, &[&str]); 4] = [
+    let outbox = keys.table(report, "outbox", "[outbox]").map(|keys| outbox::read(keys, report));
+    let elsewhere: [(&str, &[&str]); 5] = [
         ("[[feed]]", feed::KEYS),
         ("[kafka]", kafka::KEYS),
         ("[http]", &["listen"]),
         ("[trust]", trust::KEYS),
+        ("[outbox]", outbox::KEYS),
     ];
     keys.finish(report, &["refill"], &elsewhere);
     let trust = trust.unwrap_or_default();
-    Config { file: path.to_owned(), instance, watchlists, state_dir, feeds, kafka, http, trust }
+    let outbox = outbox.unwrap_or(outbox::DEFAULT);
+    Config { file: path.to_owned(), instance, watchlists, state_dir, feeds, kafka, http, trust, outbox }
 }
 
 fn instance(keys: &mut Keys<'_, '_>, report: &mut Report<'_>, environment: &Environment) -> String {

@@ -14,6 +14,7 @@ pub mod feed;
 
 pub mod account;
 pub mod ccadb;
+pub mod ctlog;
 pub mod entry;
 pub mod judge;
 pub mod record;
@@ -21,9 +22,11 @@ pub mod sieve;
 pub mod watch;
 
 pub mod publish;
+pub mod store;
 
 pub mod clock;
 pub mod demo;
+pub mod fetch;
 pub mod http;
 pub mod metrics;
 pub mod topology;

@@ -15,7 +15,7 @@ use metrics_exporter_prometheus::{
     BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
 
-use crate::account::{AssetCounts, Counts, Settled};
+use crate::account::{AssetCounts, Counts, JournalError, Settled};
 use crate::clock;
 use crate::entry::{Anomaly, Timestamp};
 use crate::feed::{CONNECT_RESULTS, DISCONNECT_REASONS, FeedMeter};
@@ -75,6 +75,10 @@ struct Totals {
     ready: [bool; CHECKS.len()],
     /// When the account's thread last came round.
     turned: Option<Instant>,
+    state_bytes: u64,
+    /// As [`JournalError::REASONS`].
+    state_errors: [u64; JournalError::REASONS.len()],
+    state_problem: Option<String>,
     http: BTreeMap<(&'static str, u16), u64>,
 }
 
@@ -140,6 +144,8 @@ const DESCRIPTIONS: &[(&str, char, &str)] = &[
     ("oldest_pending_timestamp_seconds", 'g', "When the oldest pending record was numbered; 0 if none."),
     ("outbox_bytes", 'g', "Bytes of pending records."),
     ("outbox_limit_bytes", 'g', "Bytes of pending records above which findings are shed."),
+    ("state_bytes", 'g', "Bytes of the state's file."),
+    ("state_errors_total", 'c', "Commits of the state that failed, by reason."),
     ("state_commit_duration_seconds", 'h', "Time that a commit of the state took."),
     ("delivery_duration_seconds", 'h', "From a record's numbering to Kafka's report."),
     ("kafka_errors_total", 'c', "Errors of the Kafka client, by reason."),
@@ -277,6 +283,30 @@ impl Metrics {
         self.histograms.commit.record(took.as_secs_f64());
     }
 
+    /// Bytes that the state takes up on disk.
+    pub fn state_size(&self, bytes: u64) {
+        self.totals().state_bytes = bytes;
+    }
+
+    /// The state was not written.
+    pub fn state_failed(&self, error: &JournalError) {
+        let mut totals = self.totals();
+        let reason = JournalError::REASONS.iter().position(|reason| *reason == error.reason());
+        if let Some(count) = reason.and_then(|at| totals.state_errors.get_mut(at)) {
+            *count += 1;
+        }
+        totals.state_problem = Some(format!("the state is not written: {error}"));
+    }
+
+    pub fn state_problem_is(&self, problem: Option<String>) {
+        self.totals().state_problem = problem;
+    }
+
+    /// Why the state takes no commits, while it does not.
+    pub fn state_problem(&self) -> Option<String> {
+        self.totals().state_problem.clone()
+    }
+
     /// Another list judges from now on.
     pub fn list_loaded(&self, matcher: &WatchMatcher, reload: bool) {
         let assets = &matcher.list().assets;
@@ -379,6 +409,10 @@ impl Metrics {
             self.time("last_alert_timestamp_seconds", &[("severity", severity.label())], at);
         }
         self.gauge("logs", &[("state", "unlisted")], totals.logs as f64);
+        self.gauge("state_bytes", &[], totals.state_bytes as f64);
+        for (reason, count) in JournalError::REASONS.iter().zip(totals.state_errors) {
+            self.counter("state_errors_total", &[("reason", reason)], count);
+        }
         self.set_alerts(totals);
         self.set_records(counts);
         self.set_kafka(kafka);
@@ -447,7 +481,7 @@ impl Metrics {
             }
             self.gauge("records_pending", &[label], counts.pending[topic as usize] as f64);
         }
-        self.counter("records_recovered_total", &[], 0);
+        self.counter("records_recovered_total", &[], counts.recovered);
         self.time("oldest_pending_timestamp_seconds", &[], counts.oldest_pending);
         self.gauge("outbox_bytes", &[], counts.outbox_bytes as f64);
         self.gauge("outbox_limit_bytes", &[], counts.outbox_limit as f64);

@@ -29,6 +29,11 @@ pub struct Issuer {
 }
 
 impl Issuers {
+    /// Goes on with the pairs that a store holds.
+    pub fn resume(&mut self, seen: HashSet<(String, String)>) {
+        self.seen = seen;
+    }
+
     /// Enters the issuer of an entry; `None` where there is none to speak of, or no room to remember it.
     pub fn is_first(&mut self, asset: &str, facts: &Facts) -> Option<Issuer> {
         let name = match (&facts.authority_key_id, facts.issuer.distinguished_name.as_str()) {

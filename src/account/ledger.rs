@@ -1,7 +1,7 @@
 //! The ledger: for each log, the set of indexes accounted for, as ranges. Grows with holes, not with
-//! history.
+//! history. It remembers which ranges changed since the last commit, so that a commit writes those alone.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// Logs that are followed; a feed that names more is lying. Entries of further ones are published, and
@@ -22,6 +22,17 @@ pub struct Ledger {
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Ranges {
     ranges: BTreeMap<u64, u64>,
+    /// First indexes of ranges that are new, longer, or gone since the last commit.
+    changed: BTreeSet<u64>,
+}
+
+/// A range of one log that is to be written over what stood at its first index, or deleted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Change {
+    pub log: Arc<str>,
+    pub first: u64,
+    /// `None`: no range begins there any more.
+    pub last: Option<u64>,
 }
 
 impl Ledger {
@@ -43,6 +54,32 @@ impl Ledger {
     pub fn logs(&self) -> impl Iterator<Item = (&Arc<str>, &Ranges)> {
         self.logs.iter()
     }
+
+    /// Goes on with the ranges that a store holds.
+    pub fn resume(&mut self, ranges: impl IntoIterator<Item = (Arc<str>, u64, u64)>) {
+        for (log, first, last) in ranges {
+            self.insert(&log, first, last);
+        }
+        self.saved();
+    }
+
+    /// What changed since [`saved`](Ledger::saved), or the start.
+    pub fn changes(&self) -> Vec<Change> {
+        let of_log = |(log, ranges): (&Arc<str>, &Ranges)| {
+            let change = |first: &u64| Change {
+                log: log.clone(),
+                first: *first,
+                last: ranges.ranges.get(first).copied(),
+            };
+            ranges.changed.iter().map(change).collect::<Vec<_>>()
+        };
+        self.logs.iter().flat_map(of_log).collect()
+    }
+
+    /// What [`changes`](Ledger::changes) gave is durable.
+    pub fn saved(&mut self) {
+        self.logs.values_mut().for_each(|ranges| ranges.changed.clear());
+    }
 }
 
 impl Ranges {
@@ -52,6 +89,7 @@ impl Ranges {
             && newest.get().checked_add(1) == Some(first)
         {
             newest.insert(last);
+            self.changed.insert(*newest.key());
             return (last - first).saturating_add(1);
         }
         let mut start = first;
@@ -66,6 +104,7 @@ impl Ranges {
             start = s;
             end = end.max(e);
             self.ranges.remove(&s);
+            self.changed.insert(s);
         }
         while let Some((&s, &e)) = self.ranges.range(first..).next() {
             if s > end && end.checked_add(1) != Some(s) {
@@ -76,10 +115,14 @@ impl Ranges {
             }
             end = end.max(e);
             self.ranges.remove(&s);
+            self.changed.insert(s);
         }
         self.ranges.insert(start, end);
-        if self.ranges.len() > MAX_RANGES {
-            self.ranges.pop_first();
+        self.changed.insert(start);
+        if self.ranges.len() > MAX_RANGES
+            && let Some((first, _)) = self.ranges.pop_first()
+        {
+            self.changed.insert(first);
         }
         (last - first).saturating_add(1).saturating_sub(known)
     }
@@ -116,12 +159,26 @@ mod tests {
         /// Against a plain set of indexes.
         #[test]
         fn holds_what_was_entered(runs in proptest::collection::vec((0u64..60, 0u64..12), 1..60)) {
-            let mut ranges = Ranges::default();
+            let mut ledger = Ledger::default();
+            let log: Arc<str> = "log".into();
             let mut set = BTreeSet::new();
-            for (first, more) in runs {
+            let mut written = BTreeMap::new();
+            for (i, (first, more)) in runs.into_iter().enumerate() {
                 let new = (first..=first + more).filter(|i| set.insert(*i)).count() as u64;
-                prop_assert_eq!(ranges.insert(first, first + more), new);
+                prop_assert_eq!(ledger.insert(&log, first, first + more), new);
+                if i % 3 == 0 {
+                    continue;
+                }
+                for change in ledger.changes() {
+                    match change.last {
+                        Some(last) => written.insert(change.first, last),
+                        None => written.remove(&change.first),
+                    };
+                }
+                ledger.saved();
+                prop_assert_eq!(&written, &ledger.logs[&log].ranges, "changes alone make the whole");
             }
+            let ranges = &ledger.logs[&log];
             for index in 0..80 {
                 prop_assert_eq!(ranges.contains(index), set.contains(&index));
             }

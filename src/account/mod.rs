@@ -5,9 +5,10 @@
 //! hands over what changed since the last one, for a [`Journal`] to keep.
 //!
 //! An index enters the ledger only together with its records: a batch is admitted whole, or its findings
-//! are shed and their indexes with them.
+//! are shed and their indexes with them. A commit holds both, or neither.
 
 pub mod caps;
+pub mod commit;
 pub mod issuers;
 pub mod ledger;
 pub mod outbox;
@@ -23,9 +24,12 @@ use crate::entry::{Anomaly, Timestamp};
 use crate::judge::{Rule, Ruling};
 use crate::record::value::HealthDetail;
 use crate::record::{Case, Composer, Health, HealthKind, Outcome, Record, Rejection, Report, Topic, id};
-use crate::sieve::{Batch, Finding, MALFORMED_REASONS, Run};
+use crate::sieve::{Batch, Finding, MALFORMED_REASONS};
 use crate::watch::Severity;
 use crate::watch::list::WHOLE_LIST;
+
+pub use commit::{Commit, InMemory, Journal, JournalError, Refused, Seen, State};
+pub use outbox::Bounds;
 
 use caps::{Caps, Held};
 use issuers::Issuers;
@@ -51,7 +55,7 @@ pub struct Account {
     outbox: Outbox,
     sequence: u64,
     counts: Counts,
-    changes: Commit,
+    changes: Changes,
     sayings: Sayings,
     /// Messages that were shed and said to be.
     shed_said: u64,
@@ -62,38 +66,15 @@ pub struct Account {
     expired: Timestamp,
 }
 
-/// What changed since the commit before: durable together or not at all.
+/// What changed since the last commit, beside what ledger, raised alerts and outbox know themselves.
 #[derive(Clone, Default, Debug)]
-pub struct Commit {
-    /// Indexes that were accounted for.
-    pub receipts: Vec<Run>,
-    /// Alerts that were raised, and until when they are kept.
-    pub raised: Vec<(Uuid, Timestamp)>,
-    /// Issuers that were seen for an asset for the first time.
-    pub issuers: Vec<(String, String)>,
-    /// Records that were numbered.
-    pub numbered: Vec<u64>,
-    /// Records that have their final report.
-    pub settled: Vec<u64>,
-}
-
-/// Keeps commits: in memory, or in a store.
-pub trait Journal: Send {
-    fn commit(&mut self, commit: &Commit) -> Result<(), JournalError>;
-}
-
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct JournalError(pub String);
-
-/// The journal of a process that keeps its state in memory: the account itself is the state.
-#[derive(Clone, Copy, Default, Debug)]
-pub struct InMemory;
-
-impl Journal for InMemory {
-    fn commit(&mut self, _: &Commit) -> Result<(), JournalError> {
-        Ok(())
-    }
+struct Changes {
+    issuers: Vec<(String, String)>,
+    /// Records that lie in the store and have their final report.
+    settled: Vec<u64>,
+    refused: Vec<Refused>,
+    /// The list's version, when it changed.
+    list: bool,
 }
 
 /// Plain counts since the start, of which metrics are made.
@@ -117,6 +98,8 @@ pub struct Counts {
     pub last_alert: [Option<Timestamp>; Severity::ALL.len()],
     /// By topic.
     pub records: [u64; Topic::ALL.len()],
+    /// Found pending in the store at the start.
+    pub recovered: u64,
     pub delivered: [u64; Topic::ALL.len()],
     pub rejected: [[u64; Rejection::ALL.len()]; Topic::ALL.len()],
     /// By topic: without a report yet.
@@ -163,24 +146,36 @@ pub struct Settled {
 }
 
 impl Account {
-    /// `outbox_limit` in bytes.
-    pub fn new(composer: Composer, outbox_limit: usize, list_version: &str) -> Account {
+    /// Without a past.
+    pub fn new(composer: Composer, bounds: Bounds, list_version: &str) -> Account {
         Account {
             composer,
             ledger: Ledger::default(),
             raised: Raised::default(),
             caps: Caps::default(),
             issuers: Issuers::default(),
-            outbox: Outbox::new(outbox_limit),
+            outbox: Outbox::new(bounds),
             sequence: 0,
             counts: Counts::default(),
-            changes: Commit::default(),
+            changes: Changes::default(),
             sayings: Sayings::default(),
             shed_said: 0,
             list_version: list_version.to_owned(),
             broken: HashSet::new(),
             expired: Timestamp::default(),
         }
+    }
+
+    /// Goes on where a store's last commit left off.
+    pub fn resume(&mut self, state: State) {
+        let State { ledger, alerts, issuances, issuers, outbox, sequence, list_version } = state;
+        self.ledger.resume(ledger);
+        self.raised.resume(alerts, issuances);
+        self.issuers.resume(issuers);
+        self.counts.recovered = outbox.len();
+        self.outbox.resume(outbox, sequence);
+        self.sequence = sequence;
+        self.changes.list = list_version.as_deref() != Some(&self.list_version);
     }
 
     /// Takes a batch in: its indexes into the ledger, its findings into numbered records, which are
@@ -235,7 +230,6 @@ impl Account {
             let repeated = repeated.saturating_sub(repeated_findings).min(unmatched);
             unmatched -= repeated;
             self.counts.repeated += repeated;
-            self.changes.receipts.extend(batch.receipts.runs().iter().cloned());
         }
         self.counts.matched += matched;
         self.counts.malformed += malformed;
@@ -302,8 +296,7 @@ impl Account {
         }
         self.counts.assets.entry(asset.id.clone()).or_default().alerts[severity as usize] += 1;
         self.counts.last_alert[severity as usize] = Some(now);
-        let until = self.raised.enter(id, facts, now);
-        self.changes.raised.push((id, until));
+        self.raised.enter(id, facts, now);
         if let Some(record) = self.composer.alert(id, case, now) {
             self.number(record, facts.log_time);
         }
@@ -314,7 +307,6 @@ impl Account {
         self.sequence += 1;
         record.sequence = self.sequence;
         self.counts.records[record.topic as usize] += 1;
-        self.changes.numbered.push(record.sequence);
         self.outbox.push(record, log_time);
     }
 
@@ -350,10 +342,9 @@ impl Account {
                 None
             }
             Outcome::Delivered => {
-                let held = self.outbox.settle(report.sequence)?;
+                let held = self.ended(report.sequence)?;
                 let topic = held.record.topic;
                 self.counts.delivered[topic as usize] += 1;
-                self.changes.settled.push(report.sequence);
                 Some(Settled {
                     topic,
                     delivery_ms: report.at.millis_since(held.record.at).max(0),
@@ -361,20 +352,49 @@ impl Account {
                 })
             }
             Outcome::Rejected { reason, message } => {
-                let record = self.outbox.settle(report.sequence)?.record;
+                let held = self.ended(report.sequence)?;
+                let record = &held.record;
                 self.counts.rejected[record.topic as usize][reason as usize] += 1;
-                self.changes.settled.push(report.sequence);
                 // A health record that is refused is not worth another that would be refused too.
                 if record.topic != Topic::Health {
                     let detail = HealthDetail { count: Some(1), ..HealthDetail::default() };
                     let id = record.headers.iter().find(|(k, _)| *k == "ce_id").map_or("-", |(_, v)| v);
                     let topic = record.topic.suffix();
-                    let message = format!("Kafka refuses record {id} of {topic} for itself: {message}");
-                    self.say(Health { kind: HealthKind::RecordRejected, message, detail }, report.at);
+                    let said = format!("Kafka refuses record {id} of {topic} for itself: {message}");
+                    self.say(Health { kind: HealthKind::RecordRejected, message: said, detail }, report.at);
                 }
+                self.changes.refused.push(Refused { held, reason, message, at: report.at });
                 None
             }
         }
+    }
+
+    /// A record has its final report. One that lies in the store is deleted there.
+    fn ended(&mut self, sequence: u64) -> Option<Arc<outbox::Held>> {
+        let held = self.outbox.settle(sequence)?;
+        if self.outbox.is_durable(sequence) {
+            self.changes.settled.push(sequence);
+        }
+        Some(held)
+    }
+
+    /// From which record on how many bytes are to be read back from the store and given to
+    /// [`loaded`](Account::loaded).
+    pub fn wants(&self) -> Option<(u64, usize)> {
+        self.outbox.wants()
+    }
+
+    /// Takes records in that were read back. None at all means that the store lost those it had.
+    pub fn loaded(&mut self, records: Vec<outbox::Held>) {
+        let gone = self.outbox.loaded(records);
+        for (rejected, gone) in self.counts.rejected.iter_mut().zip(gone) {
+            rejected[Rejection::Other as usize] += gone;
+        }
+    }
+
+    /// When the oldest record was numbered that no commit covers yet.
+    pub fn oldest_unsaved(&self) -> Option<Timestamp> {
+        self.outbox.oldest_unsaved()
     }
 
     /// Says what waits to be said: this is the end.
@@ -409,7 +429,7 @@ impl Account {
         }
     }
 
-    /// What changed since the last call.
+    /// What changed since the last commit that was [`saved`](Account::saved).
     pub fn commit(&mut self, now: Timestamp) -> Commit {
         let held = self.caps.over(now);
         self.tell(held, now);
@@ -419,12 +439,31 @@ impl Account {
             self.expired = now;
             self.raised.expire(now);
         }
-        std::mem::take(&mut self.changes)
+        Commit {
+            ledger: self.ledger.changes(),
+            alerts: self.raised.changed_alerts(),
+            issuances: self.raised.changed_issuances(),
+            issuers: self.changes.issuers.clone(),
+            records: self.outbox.unsaved().cloned().collect(),
+            settled: self.changes.settled.clone(),
+            refused: self.changes.refused.clone(),
+            sequence: self.sequence,
+            list_version: self.changes.list.then(|| self.list_version.clone()),
+        }
+    }
+
+    /// What [`commit`](Account::commit) gave is durable. Nothing may have come in between.
+    pub fn saved(&mut self) {
+        self.ledger.saved();
+        self.raised.saved();
+        self.outbox.saved(self.sequence);
+        self.changes = Changes::default();
     }
 
     /// A new list judges from now on.
     pub fn list_changed(&mut self, version: &str) {
         self.list_version = version.to_owned();
+        self.changes.list = true;
     }
 
     pub fn ledger(&self) -> &Ledger {

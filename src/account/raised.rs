@@ -4,7 +4,7 @@
 //! attacker who could push an id out could page twice, or hide behind the noise. It grows by one entry
 //! of about 150 bytes for each alert.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use ring::digest::{Context, SHA256};
 use uuid::Uuid;
@@ -21,21 +21,28 @@ const KEPT_AFTER_END_MS: i64 = 90 * 86_400_000;
 pub struct Raised {
     alerts: HashMap<Uuid, Alert>,
     issuances: HashMap<String, Issuance>,
+    changed_alerts: HashSet<Uuid>,
+    changed_issuances: HashSet<String>,
 }
 
-#[derive(Clone, Debug)]
-struct Alert {
-    until: Timestamp,
+/// What is known of a raised alert.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Alert {
+    /// Until when it is kept.
+    pub until: Timestamp,
     /// SHA-256 of the subject key, when it was seen as DER.
-    key: Option<[u8; 32]>,
+    pub key: Option<[u8; 32]>,
 }
 
-#[derive(Clone, Debug)]
-struct Issuance {
-    until: Timestamp,
-    content: [u8; 32],
+/// What is known of an issuance that raised one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Issuance {
+    /// Until when it is kept.
+    pub until: Timestamp,
+    /// SHA-256 over validity and SAN.
+    pub content: [u8; 32],
     /// SHA-256 of the subject key, once it was seen as DER.
-    key: Option<[u8; 32]>,
+    pub key: Option<[u8; 32]>,
 }
 
 /// Whether an alert is to be raised.
@@ -61,18 +68,41 @@ impl Raised {
             }
             (None, key) => {
                 // Raised on text; from here on its key is known.
-                before.key = key;
+                if key.is_some() {
+                    before.key = key;
+                    self.changed_alerts.insert(id);
+                }
                 Answer::Known(id)
             }
             _ => Answer::Known(id),
         }
     }
 
-    /// Enters an alert that is raised. Returns until when it is kept.
-    pub fn enter(&mut self, id: Uuid, facts: &Facts, now: Timestamp) -> Timestamp {
-        let until = until(facts, now);
-        self.alerts.insert(id, Alert { until, key: facts.spki_sha256 });
-        until
+    /// Enters an alert that is raised.
+    pub fn enter(&mut self, id: Uuid, facts: &Facts, now: Timestamp) {
+        self.alerts.insert(id, Alert { until: until(facts, now), key: facts.spki_sha256 });
+        self.changed_alerts.insert(id);
+    }
+
+    /// Goes on with what a store holds.
+    pub fn resume(&mut self, alerts: HashMap<Uuid, Alert>, issuances: HashMap<String, Issuance>) {
+        (self.alerts, self.issuances) = (alerts, issuances);
+    }
+
+    /// Alerts that are new, changed or (`None`) forgotten since [`saved`](Raised::saved).
+    pub fn changed_alerts(&self) -> Vec<(Uuid, Option<Alert>)> {
+        self.changed_alerts.iter().map(|id| (*id, self.alerts.get(id).cloned())).collect()
+    }
+
+    /// Issuances, likewise.
+    pub fn changed_issuances(&self) -> Vec<(String, Option<Issuance>)> {
+        self.changed_issuances.iter().map(|key| (key.clone(), self.issuances.get(key).cloned())).collect()
+    }
+
+    /// What changed is durable.
+    pub fn saved(&mut self) {
+        self.changed_alerts.clear();
+        self.changed_issuances.clear();
     }
 
     /// True when the issuance key of this certificate was seen in an alert on other content: other
@@ -88,11 +118,15 @@ impl Raised {
             Some(before) if before.content != content => true,
             Some(before) => {
                 let known = before.key;
-                before.key = known.or(key);
+                if known.is_none() && key.is_some() {
+                    before.key = key;
+                    self.changed_issuances.insert(facts.issuance_key.clone());
+                }
                 known.is_some() && key.is_some() && known != key
             }
             None => {
                 self.issuances.insert(facts.issuance_key.clone(), Issuance { until, content, key });
+                self.changed_issuances.insert(facts.issuance_key.clone());
                 false
             }
         }
@@ -100,8 +134,9 @@ impl Raised {
 
     /// Forgets what no copy can raise again.
     pub fn expire(&mut self, now: Timestamp) {
-        self.alerts.retain(|_, alert| alert.until >= now);
-        self.issuances.retain(|_, issuance| issuance.until >= now);
+        let (alerts, issuances) = (&mut self.changed_alerts, &mut self.changed_issuances);
+        alerts.extend(self.alerts.extract_if(|_, alert| alert.until < now).map(|(id, _)| id));
+        issuances.extend(self.issuances.extract_if(|_, issuance| issuance.until < now).map(|(key, _)| key));
     }
 
     pub fn len(&self) -> usize {

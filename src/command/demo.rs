@@ -17,7 +17,7 @@ use super::simulate::span;
 use super::{Exit, run};
 use crate::ccadb::Authorities;
 use crate::config::{CertstreamFeed, Config, FeedConfig, HttpConfig, KafkaConfig, Loaded};
-use crate::config::{MAX_MESSAGE_BYTES, SILENCE_AFTER, TrustConfig};
+use crate::config::{DEFAULT_OUTBOX, MAX_MESSAGE_BYTES, SILENCE_AFTER, TrustConfig};
 use crate::demo::Stream;
 use crate::demo::broker::{Broker, Reader};
 use crate::demo::plants::{Plantings, WATCH_LIST};
@@ -26,7 +26,7 @@ use crate::demo::table::{self, Alert, Caught};
 use crate::entry::Timestamp;
 use crate::metrics::Metrics;
 use crate::record::Topic;
-use crate::topology::{Never, Pipeline};
+use crate::topology::{Never, Past, Pipeline};
 use crate::watch::WatchList;
 
 /// Arguments of `certsieve demo`.
@@ -71,7 +71,7 @@ async fn demo(args: DemoArgs) -> Result<Exit, Box<dyn std::error::Error + Send +
     let config = config(&server, &broker, &args);
     let make = run::kafka(metrics.clone());
     let loaded = Loaded { config, list, authorities: Authorities::built_in() };
-    let pipeline = Pipeline::new(loaded, None, metrics.clone(), make)?;
+    let pipeline = Pipeline::new(loaded, None, metrics.clone(), make, Past::none())?;
 
     let plantings = server.plantings();
     introduce(&server, &broker, args.rate);
@@ -143,6 +143,7 @@ fn config(server: &Server, broker: &Broker, args: &DemoArgs) -> Config {
         }),
         http: Some(HttpConfig { listen: args.http.clone() }),
         trust: TrustConfig::default(),
+        outbox: DEFAULT_OUTBOX,
     }
 }
 

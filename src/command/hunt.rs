@@ -14,7 +14,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing::{error, warn};
 
 use super::{Exit, run::refuse};
-use crate::account::Account;
+use crate::account::{Account, Bounds};
 use crate::clock;
 use crate::config::{self, MAX_MESSAGE_BYTES, Problems, TrustConfig};
 use crate::feed::bundle::{Bundle, BundleError, Item, Skip};
@@ -50,7 +50,7 @@ pub struct HuntArgs {
 }
 
 /// Records of a recording are made and printed at once.
-const OUTBOX_BYTES: usize = usize::MAX;
+const OUTBOX: Bounds = Bounds { memory: usize::MAX, store: 0 };
 
 /// The sieve of these watch lists and reports; what is wrong with them was said where there is none.
 pub(super) fn sieve(watchlists: &[PathBuf], trust: &TrustConfig) -> Result<Sieve, Exit> {
@@ -82,7 +82,7 @@ pub fn run(args: &HuntArgs) -> Exit {
     let version = sieve.matcher().list().version.clone();
     let mut hunt = Hunt {
         sieve,
-        account: Account::new(Composer::new("hunt", "certsieve"), OUTBOX_BYTES, &version),
+        account: Account::new(Composer::new("hunt", "certsieve"), OUTBOX, &version),
         scratch: Scratch::default(),
         out: io::BufWriter::new(io::stdout()),
         args,

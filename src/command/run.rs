@@ -4,18 +4,20 @@
 //! once. When every feed is a recording it ends after the last record is delivered.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tracing::{error, info, warn};
 
 use super::{Environment, Exit};
+use crate::account::State;
 use crate::config::{Config, Problems};
 use crate::feed::file::FileError;
 use crate::metrics::Metrics;
 use crate::publish::stdout::StdoutPublisher;
 use crate::publish::{Ended, Reports};
-use crate::topology::{self, AsyncReload, MakePublisher, Pipeline, RunError, Source, Stand, Way};
+use crate::store::{Store, StoreError};
+use crate::topology::{self, AsyncReload, MakePublisher, Past, Pipeline, RunError, Source, Stand, Way};
 
 /// Arguments of `certsieve run`.
 #[derive(Clone, Debug, clap::Args)]
@@ -38,19 +40,16 @@ pub async fn run(args: RunArgs, env: Environment) -> Exit {
         error!("{} has no [kafka] table: name the brokers, or use --stdout", args.config.display());
         return Exit::Usage;
     }
-    let _lock = match config.state_dir.as_deref().filter(|_| !args.stdout).map(topology::lock) {
-        None => None,
-        Some(Ok(lock)) => {
-            warn!(
-                "this version keeps ledger, raised alerts and outbox in memory; state_dir only holds its lock"
-            );
-            Some(lock)
-        }
-        Some(Err(error)) => {
-            error!("{error}");
-            return Exit::Usage;
-        }
+    let state_dir = config.state_dir.as_deref().filter(|_| !args.stdout);
+    // Held until the end: the store behind it is this process's alone.
+    let (_lock, past) = match state_dir.map(past).transpose() {
+        Ok(Some((lock, past))) => (Some(lock), past),
+        Ok(None) => (None, Past::none()),
+        Err(exit) => return exit,
     };
+    if state_dir.is_none() && !args.stdout {
+        warn!("no state_dir: what was seen and raised, and what waits for Kafka, ends with the process");
+    }
     let metrics = match Metrics::new() {
         Ok(metrics) => Arc::new(metrics),
         Err(error) => {
@@ -63,7 +62,7 @@ pub async fn run(args: RunArgs, env: Environment) -> Exit {
     let make: MakePublisher = if args.stdout { Box::new(standard_output) } else { to_kafka };
     let source = Source { path: args.config.clone(), env };
     info!("root programs and owners by {}", loaded.authorities);
-    let pipeline = match Pipeline::new(loaded, Some(source), metrics, make) {
+    let pipeline = match Pipeline::new(loaded, Some(source), metrics, make, past) {
         Ok(pipeline) => pipeline,
         Err(error) => {
             error!("{error}");
@@ -95,6 +94,29 @@ pub async fn run(args: RunArgs, env: Environment) -> Exit {
             if unfit { Exit::Usage } else { Exit::Failed }
         }
     }
+}
+
+/// Locks a state directory and opens what lies in it.
+fn past(dir: &Path) -> Result<(std::fs::File, Past), Exit> {
+    let lock = topology::lock(dir).map_err(|error| {
+        error!("{error}");
+        Exit::Usage
+    })?;
+    let found = Store::open(dir).map_err(|error| {
+        error!("{error}");
+        if matches!(error, StoreError::Newer { .. }) { Exit::Usage } else { Exit::Failed }
+    })?;
+    let State { alerts, outbox, .. } = &found.state;
+    if !outbox.is_empty() {
+        info!("{} records wait in {} for Kafka", outbox.len(), dir.display());
+    }
+    info!(
+        "the state in {} knows {} ranges of log indexes and {} raised alerts",
+        dir.display(),
+        found.state.ledger.len(),
+        alerts.len()
+    );
+    Ok((lock, Past::of(found)))
 }
 
 /// Says every problem of the configuration.

@@ -385,8 +385,9 @@ impl Reading {
     /// Start and end of what is too long for a name, each with a label that is none for the rest.
     fn ends(&self, text: &str, mut odd: Anomalies, out: &mut Identities) {
         odd.add(Anomaly::NameTooLong);
-        let start = &text[..text.floor_char_boundary(MAX_NAME_BYTES / 2)];
-        let end = &text[text.ceil_char_boundary(text.len() - MAX_NAME_BYTES / 2)..];
+        let boundary = |from: usize| (from..text.len()).find(|i| text.is_char_boundary(*i)).unwrap_or(from);
+        let (start, _) = text.split_at(boundary(MAX_NAME_BYTES / 2));
+        let (_, end) = text.split_at(boundary(text.len() - MAX_NAME_BYTES / 2));
         let (head, _) = normalise(start.rsplit_once(DOTS).map_or("", |(head, _)| head));
         let (tail, _) = normalise(end.split_once(DOTS).map_or("", |(_, tail)| tail));
         for (name, piece) in [(format!("{head}.?"), start), (format!("?.{tail}"), end)] {

@@ -18,7 +18,7 @@ pub use compose::{
     Arrival, Case, Composer, Health, HealthKind, MAX_MALFORMED_BYTES, MAX_ORIGINAL_BYTES, MAX_RECORD_BYTES,
 };
 
-pub use text::{clean, printable};
+pub use text::{clean, printable, start};
 
 use crate::entry::Timestamp;
 
@@ -64,6 +64,24 @@ pub struct Record {
     pub value: Vec<u8>,
     /// When it was numbered: Kafka's timestamp of the record.
     pub at: Timestamp,
+}
+
+/// The headers of every kind of record.
+const HEADERS: [&str; 9] = [
+    "ce_specversion",
+    "ce_id",
+    "ce_type",
+    "ce_source",
+    "ce_subject",
+    "ce_time",
+    "ce_dataschema",
+    "ce_severity",
+    "content-type",
+];
+
+/// The header of this name, when there is one.
+pub fn header(name: &str) -> Option<&'static str> {
+    HEADERS.into_iter().find(|header| *header == name)
 }
 
 impl Record {

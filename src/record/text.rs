@@ -37,13 +37,19 @@ pub fn cut(text: &str, max: usize) -> String {
 /// Cleaned; `Err` has what is left where it had to be cut as [`cut`] does it.
 pub fn fitted(text: &str, max: usize) -> Result<String, String> {
     // A character written out has four bytes: of a long text no more is looked at than can be needed.
-    let looked_at = &text[..text.floor_char_boundary(max.saturating_add(4))];
+    let looked_at = start(text, max.saturating_add(4));
     let cleaned = clean(looked_at);
     if cleaned.len() <= max && looked_at.len() == text.len() {
         return Ok(cleaned);
     }
     let room = max.saturating_sub('…'.len_utf8());
-    Err(format!("{}…", &cleaned[..cleaned.floor_char_boundary(room)]))
+    Err(format!("{}…", start(&cleaned, room)))
+}
+
+/// At most so many bytes of a text, whole characters.
+pub fn start(text: &str, max: usize) -> &str {
+    let end = (0..=max.min(text.len())).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
+    &text[..end]
 }
 
 /// Cuts texts to their fields' lengths, and remembers which it cut: `certsieve.truncated`.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
 
 use super::intake::Queue;
-use crate::account::{Account, Journal};
+use crate::account::{Account, Journal, JournalError};
 use crate::clock;
 use crate::metrics::Metrics;
 use crate::publish::{Ended, Full, Publisher};
@@ -50,6 +50,11 @@ pub struct Farewell {
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
+/// A record that has waited for its report so long is made durable at once. Kafka's usual answer is
+/// sooner, so that in normal running next to nothing is written.
+const SAVE_AFTER: Duration = Duration::from_millis(50);
+/// A journal that refused a commit is asked again so soon.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 const TEND_EVERY: Duration = Duration::from_millis(200);
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(60);
 /// With the publisher full, how soon it is asked again.
@@ -64,6 +69,16 @@ pub struct Desk {
     pub metrics: Arc<Metrics>,
     pub queue: Queue,
     pub complained: Complained,
+    /// Since when the journal takes no commit, and whether it was said.
+    pub refused: Option<Refusal>,
+}
+
+/// The journal takes no commit.
+#[derive(Clone, Copy)]
+pub struct Refusal {
+    tried: Instant,
+    said: Instant,
+    reason: &'static str,
 }
 
 /// What of it was said on the log, and when.
@@ -83,7 +98,7 @@ impl Desk {
         let mut finish: Option<Option<Instant>> = None;
         let mut full = false;
         loop {
-            let pause = if full { RETRY_AFTER } else { TEND_EVERY };
+            let pause = if full { RETRY_AFTER } else { TEND_EVERY.min(self.due().unwrap_or(TEND_EVERY)) };
             let mut in_flight = 0;
             match events.recv_timeout(pause) {
                 Ok(first) => {
@@ -114,7 +129,7 @@ impl Desk {
                 tended = Instant::now();
                 self.publisher.tend();
             }
-            if committed.elapsed() >= COMMIT_EVERY {
+            if committed.elapsed() >= COMMIT_EVERY || self.due() == Some(Duration::ZERO) {
                 committed = Instant::now();
                 self.commit();
             }
@@ -167,15 +182,35 @@ impl Desk {
         }
     }
 
-    /// Hands records over while they are taken. True when some are left.
+    /// Hands records over while they are taken, with what lies in the journal behind those in memory. True
+    /// when some are left.
     fn offer(&mut self) -> bool {
-        while let Some(record) = self.account.next() {
-            match self.publisher.publish(record) {
-                Ok(()) => self.account.taken(),
-                Err(Full) => return true,
+        loop {
+            while let Some(record) = self.account.next() {
+                match self.publisher.publish(record) {
+                    Ok(()) => self.account.taken(),
+                    Err(Full) => return true,
+                }
+            }
+            let Some((from, bytes)) = self.account.wants() else { return false };
+            match self.journal.records(from, bytes) {
+                Ok(records) => self.account.loaded(records),
+                Err(error) => {
+                    self.refuse(&error);
+                    return true;
+                }
             }
         }
-        false
+    }
+
+    /// How soon the next commit is due for a record that waits; `None` when none does, or the journal
+    /// refuses for now.
+    fn due(&self) -> Option<Duration> {
+        if self.refused.is_some_and(|refusal| refusal.tried.elapsed() < ASK_AGAIN) {
+            return None;
+        }
+        let waited = clock::now().millis_since(self.account.oldest_unsaved()?);
+        Some(SAVE_AFTER.saturating_sub(Duration::from_millis(waited.max(0) as u64)))
     }
 
     fn say(&mut self, kind: HealthKind, message: String) {
@@ -206,10 +241,34 @@ impl Desk {
         self.complain();
         let commit = self.account.commit(clock::now());
         let started = Instant::now();
-        if let Err(reason) = self.journal.commit(&commit) {
-            warn!("the state was not written: {reason}");
+        match self.journal.commit(&commit) {
+            Ok(()) => {
+                self.account.saved();
+                if self.refused.take().is_some() {
+                    info!("the state takes commits again");
+                    self.metrics.state_problem_is(None);
+                }
+            }
+            Err(error) => return self.refuse(&error),
         }
         self.metrics.committed(started.elapsed());
+        if self.account.outbox().is_empty() {
+            self.journal.rest();
+        }
+        self.metrics.state_size(self.journal.size());
+    }
+
+    /// The journal refuses: said at once, and again once a minute.
+    fn refuse(&mut self, error: &JournalError) {
+        self.metrics.state_failed(error);
+        let now = Instant::now();
+        let said = self.refused.filter(|before| before.reason == error.reason()).map(|before| before.said);
+        if said.is_none_or(|said| said.elapsed() >= COMPLAIN_EVERY) {
+            error!("the state is not written: {error}");
+            self.say(HealthKind::InternalError, format!("the state is not written: {error}"));
+        }
+        let said = said.filter(|said| said.elapsed() < COMPLAIN_EVERY).unwrap_or(now);
+        self.refused = Some(Refusal { tried: now, said, reason: error.reason() });
     }
 
     fn publish_counts(&mut self, in_flight: u64) {

@@ -30,7 +30,7 @@ use account::{Desk, Event};
 use intake::{Queue, Worker};
 use reload::Looks;
 
-use crate::account::{Account, InMemory};
+use crate::account::{Account, InMemory, Journal, State};
 use crate::ccadb::Authorities;
 use crate::clock;
 use crate::config::{self, Config, FeedConfig, Loaded, Problems};
@@ -42,10 +42,8 @@ use crate::publish::{Ended, Publisher, Reports};
 use crate::record::value::HealthDetail;
 use crate::record::{Composer, Health, HealthKind};
 use crate::sieve::Sieve;
+use crate::store::Found;
 use crate::watch::Matcher;
-
-/// Pending records in memory: some ten thousand.
-pub const OUTBOX_BYTES: usize = 64 * 1024 * 1024;
 
 /// What is left to deliver after a signal has so long; systemd and Kubernetes kill after 30 s or more.
 const FLUSH_WITHIN: Duration = Duration::from_secs(15);
@@ -98,6 +96,31 @@ pub enum RunError {
     Feed(#[from] FileError),
 }
 
+/// What an instance goes on with, and where it keeps it.
+pub struct Past {
+    pub journal: Box<dyn Journal>,
+    pub state: State,
+    /// Said on the health topic at the start.
+    pub remark: Option<String>,
+}
+
+impl Past {
+    /// An instance that keeps nothing beyond its process.
+    pub fn none() -> Past {
+        Past { journal: Box::new(InMemory), state: State::default(), remark: None }
+    }
+
+    /// Of a store, whatever state it was found in.
+    pub fn of(found: Found) -> Past {
+        let remark = found.rebuilt.map(|rebuilt| {
+            let remark = rebuilt.to_string();
+            error!("{remark}");
+            remark
+        });
+        Past { journal: Box::new(found.store), state: found.state, remark }
+    }
+}
+
 /// One running pipeline.
 pub struct Pipeline {
     config: Config,
@@ -111,6 +134,7 @@ pub struct Pipeline {
     events: Sender<Event>,
     inbox: Option<Receiver<Event>>,
     publisher: Option<Box<dyn Publisher>>,
+    past: Past,
     feeds: HashMap<String, Running>,
     list_version: String,
     list_files: Vec<PathBuf>,
@@ -153,6 +177,7 @@ impl Pipeline {
         source: Option<Source>,
         metrics: Arc<Metrics>,
         make: MakePublisher,
+        past: Past,
     ) -> Result<Pipeline, RunError> {
         let Loaded { config, list, authorities } = loaded;
         let list_files = list.sources.iter().map(PathBuf::from).collect();
@@ -175,6 +200,7 @@ impl Pipeline {
             events,
             inbox: Some(inbox),
             publisher: Some(way.publisher),
+            past,
             feeds: HashMap::new(),
             list_version,
             list_files,
@@ -198,8 +224,12 @@ impl Pipeline {
             }
             None => None,
         };
+        let remark = self.past.remark.take();
         let desk = self.start_desk();
         self.say(HealthKind::Started, "certsieve starts".to_owned());
+        if let Some(remark) = remark {
+            self.say(HealthKind::InternalError, remark);
+        }
         for feed in self.config.feeds.clone() {
             self.start_feed(feed);
         }
@@ -309,13 +339,20 @@ impl Pipeline {
         let (Some(inbox), Some(publisher)) = (self.inbox.take(), self.publisher.take()) else {
             return tokio::spawn(async { LOST });
         };
+        let past = std::mem::replace(&mut self.past, Past::none());
+        let mut account = Account::new(composer, self.config.outbox, &self.list_version);
+        account.resume(past.state);
+        // The first scrape knows what was found.
+        let logs = account.ledger().logs().count();
+        self.metrics.settle(0, account.counts(), logs);
         let desk = Desk {
-            account: Account::new(composer, OUTBOX_BYTES, &self.list_version),
+            account,
             publisher,
-            journal: Box::new(InMemory),
+            journal: past.journal,
             metrics: self.metrics.clone(),
             queue: self.queue.clone(),
             complained: account::Complained::default(),
+            refused: None,
         };
         tokio::task::spawn_blocking(move || desk.run(inbox))
     }
@@ -465,8 +502,8 @@ impl Pipeline {
         if config.instance != self.config.instance || config.http != self.config.http {
             warn!("`instance` and `[http]` change with the next start only");
         }
-        if config.state_dir != self.config.state_dir {
-            warn!("`state_dir` changes with the next start only");
+        if (&config.state_dir, config.outbox) != (&self.config.state_dir, self.config.outbox) {
+            warn!("`state_dir` and `[outbox]` change with the next start only");
         }
         if config.kafka != self.config.kafka {
             self.take_kafka(&config);
@@ -492,8 +529,11 @@ impl Pipeline {
                 self.start_feed(feed.clone());
             }
         }
-        let kept = (self.config.instance.clone(), self.config.http.clone(), self.config.state_dir.clone());
-        self.config = Config { instance: kept.0, http: kept.1, state_dir: kept.2, ..config };
+        let before = std::mem::replace(&mut self.config, config);
+        self.config.instance = before.instance;
+        self.config.http = before.http;
+        self.config.state_dir = before.state_dir;
+        self.config.outbox = before.outbox;
     }
 
     fn take_kafka(&mut self, config: &Config) {
@@ -539,10 +579,11 @@ fn readiness(metrics: &Metrics, standing: &Mutex<Standing>) -> Ready {
     });
     let topics_reason = (!stand.topics)
         .then(|| stand.reason.clone().unwrap_or_else(|| "not all topics are there".to_owned()));
-    let state_reason = metrics.turned().filter(|since| *since >= STUCK_AFTER).map(|since| {
+    let stuck = metrics.turned().filter(|since| *since >= STUCK_AFTER).map(|since| {
         let seconds = since.as_secs();
         format!("the account has not come round for {seconds} s: what takes the records, or the disk, takes no more")
     });
+    let state_reason = stuck.or_else(|| metrics.state_problem());
     let backlog_reason = (!backlog).then(|| "the oldest pending record is older than 60 s".to_owned());
     let reasons = [None, state_reason, feed_reason, kafka_reason, topics_reason, backlog_reason];
     let mut checks = CHECKS.map(|check| Check { check, ready: true, reason: None });

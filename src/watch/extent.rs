@@ -53,7 +53,7 @@ impl<'a, N: Iterator<Item = (&'a str, bool)>, W: Iterator<Item = IpNet>> Extent<
         let mut meets = vec![false; parts.len()];
         let mut left = self.has_keywords;
         // By a part's name, and by each name that it lies under.
-        let (mut at, mut above): (HashMap<&str, Vec<usize>>, HashMap<&str, Vec<usize>>) = Default::default();
+        let (mut at, mut above) = (HashMap::<&str, Vec<usize>>::new(), HashMap::<&str, Vec<usize>>::new());
         let mut list = NetworkList::default();
         for (index, part) in parts.iter().enumerate() {
             match &part.what {

@@ -118,6 +118,74 @@ fn a_broker_killed_while_the_feed_runs_costs_no_record_and_no_wait() {
     assert_eq!(last_action(&found, prefix), "stopped");
 }
 
+/// With the broker away the program is killed too, twice: what had waited longer than a moment is still
+/// there, and nothing that was raised is raised again.
+#[test]
+fn what_waits_for_a_broker_survives_kills() {
+    let mut broker = Broker::start(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    let simulate = Simulate::start(folder.path(), &["--rate", &RATE.to_string()]);
+    let prefix = "e2e-kills";
+    let own = folder.path().join("own");
+    let kafka = door::plain(&broker, prefix);
+    let config = program::config(prefix, &simulate.url("/full-stream"), &kafka);
+    program::write(&own, &format!("state_dir = \"state\"\n{config}"), LIST);
+    let mut certsieve = Certsieve::run(&own, &[]);
+    certsieve.until_ready("at first", SOON);
+    certsieve.until("records arrive", SOON, |c| {
+        (c.scrape().get("records_delivered_total{topic=\"match.v1\"}") > 20).then_some(())
+    });
+    broker.kill();
+    let (mut numbered, mut waiting) = (0, 0);
+    for life in 1..=2 {
+        certsieve.until("records wait", SOON, |c| {
+            (c.scrape().sum("records_pending") > waiting + 100).then_some(())
+        });
+        let scrape = certsieve.scrape();
+        numbered += scrape.get("records_total{topic=\"match.v1\"}");
+        waiting = scrape.sum("records_pending");
+        // A record is durable 50 ms after it was numbered; a disk may take a while longer.
+        std::thread::sleep(Duration::from_secs(1));
+        certsieve.kill();
+        certsieve = Certsieve::run(&own, &[]);
+        let recovered = certsieve.scrape().get("records_recovered_total");
+        assert!(recovered >= waiting, "life {life}: {recovered} of {waiting} records were recovered");
+        waiting = recovered;
+    }
+    broker.restart();
+    let waited = waiting;
+    certsieve.until("what waited is delivered", SOON, |c| {
+        let scrape = c.scrape();
+        let delivered = scrape.sum("records_delivered_total");
+        (delivered > waited && scrape.sum("records_pending") < waited).then_some(())
+    });
+    certsieve.until_ready("after the outage", SOON);
+    simulate.finish();
+    certsieve.until("everything is delivered", SOON, |c| {
+        let scrape = c.scrape();
+        let feed_is_down = scrape.get("feed_connected{feed=\"feed\"}") == 0;
+        let rest = scrape.sum("messages_in_flight") + scrape.sum("records_pending");
+        (feed_is_down && rest == 0).then_some(())
+    });
+    let stopped = certsieve.stop();
+    assert!(stopped.status.success(), "{}", stopped.log);
+    numbered += stopped.last.get("records_total{topic=\"match.v1\"}");
+
+    let found = consume(&broker, prefix, &Topic::ALL);
+    let of = |topic: Topic| found.iter().filter(move |record| record.topic == topic.name(prefix));
+    let matches: BTreeSet<_> = of(Topic::Match).map(|record| record.id()).collect();
+    assert!(matches.len() as u64 >= numbered, "{} matches of {numbered} arrived", matches.len());
+    let raised: BTreeSet<_> = of(Topic::Alert).map(|record| record.id()).collect();
+    let named: BTreeSet<_> =
+        of(Topic::Match).filter_map(|record| record.value["certsieve"]["alert_id"].as_str()).collect();
+    assert_eq!(raised, named, "each match names its alert, and each alert is there");
+    eprintln!(
+        "{waited} records survived two kills; {} matches arrived, {} records twice",
+        matches.len(),
+        ids(&found).values().filter(|times| **times > 1).count()
+    );
+}
+
 #[test]
 fn rights_topics_and_limits_that_come_and_go_cost_no_alert_and_no_restart() {
     let broker = Broker::shared();

@@ -95,6 +95,8 @@ const METRICS: &[(&str, &str, &[&str])] = &[
     ("oldest_pending_timestamp_seconds", "gauge", &[]),
     ("outbox_bytes", "gauge", &[]),
     ("outbox_limit_bytes", "gauge", &[]),
+    ("state_bytes", "gauge", &[]),
+    ("state_errors_total", "counter", &["reason=\"full\"", "reason=\"io\"", "reason=\"damaged\""]),
     ("state_commit_duration_seconds", "histogram", &["le=\"0.0005\"", "le=\"5\""]),
     ("delivery_duration_seconds", "histogram", TOPICS),
     ("kafka_last_delivery_timestamp_seconds", "gauge", &[]),

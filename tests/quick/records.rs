@@ -1,7 +1,7 @@
 //! What a consumer can rely on: ids, keys, headers, field order, bounds, schemas, for entries of every
 //! dialect and of hostile content.
 
-use certsieve::account::Account;
+use certsieve::account::{Account, Bounds};
 use certsieve::entry::Timestamp;
 use certsieve::record::{
     Composer, Health, HealthKind, MAX_MALFORMED_BYTES, MAX_RECORD_BYTES, Topic, schema, value::HealthDetail,
@@ -545,7 +545,11 @@ proptest! {
 
 #[test]
 fn health_records_keep_their_promises() {
-    let mut account = Account::new(Composer::new("ctmon-\u{1}a", "certsieve"), usize::MAX, "sha256:00000000");
+    let mut account = Account::new(
+        Composer::new("ctmon-\u{1}a", "certsieve"),
+        Bounds { memory: usize::MAX, store: 0 },
+        "sha256:00000000",
+    );
     let kinds = [
         HealthKind::Started,
         HealthKind::Stopped,

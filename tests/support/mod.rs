@@ -7,6 +7,7 @@
 pub mod captured;
 pub mod ccadb;
 pub mod certificates;
+pub mod disk;
 pub mod entries;
 pub mod leaves;
 pub mod logs;

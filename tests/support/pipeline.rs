@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use certsieve::account::Account;
+use certsieve::account::{Account, Bounds};
 use certsieve::entry::Timestamp;
 use certsieve::record::{Arrival, Composer, Outcome, Record, Report, Topic};
 use certsieve::sieve::{Batch, Position, Scratch, Sieve, Source};
@@ -62,7 +62,11 @@ impl Bench {
         let version = matcher.list().version.clone();
         Bench {
             sieve: Sieve::new(matcher),
-            account: Account::new(Composer::new("ctmon-a", "certsieve"), limit, &version),
+            account: Account::new(
+                Composer::new("ctmon-a", "certsieve"),
+                Bounds { memory: limit, store: 0 },
+                &version,
+            ),
             scratch: Scratch::default(),
             now: NOW,
         }

@@ -163,6 +163,14 @@ impl Certsieve {
         self.process.signal(name);
     }
 
+    /// SIGKILL.
+    pub fn kill(mut self) {
+        // What scrapes it may not find it gone.
+        let _ = self.auditor.take().map(Auditor::finish);
+        self.process.signal("KILL");
+        self.process.exit(SOON);
+    }
+
     /// SIGTERM, and its end.
     pub fn stop(mut self) -> Stopped {
         let last = self.scrape();

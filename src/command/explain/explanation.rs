@@ -17,7 +17,7 @@ use crate::clock;
 use crate::entry::message::{self, Message};
 use crate::entry::{Anomaly, Decoder, Entry, Facts, Identities, Value, issuance};
 use crate::judge::{Faring, KeyFaring, Rule, Verdict, asks, farings, of_anybody};
-use crate::record::{Arrival, Case, Composer, Record, id};
+use crate::record::{Arrival, Case, Composer, Record, id, start};
 use crate::sieve::{Batch, Finding, Position, Scratch, Sieve, Source};
 use crate::watch::{Hit, Matcher};
 
@@ -345,7 +345,7 @@ impl Explanation {
 fn shown(raw: &str) -> String {
     match raw.len() {
         0..=MAX_RAW_BYTES => raw.to_owned(),
-        _ => format!("{}…", &raw[..raw.floor_char_boundary(MAX_RAW_BYTES)]),
+        _ => format!("{}…", start(raw, MAX_RAW_BYTES)),
     }
 }
 
