@@ -358,18 +358,17 @@ impl Roots {
 /// fewer. The shortest comes first.
 fn suffixes<'a>(name: &'a str, mut take: impl FnMut(&'a str)) {
     let mut dots = 0;
-    for (at, byte) in name.bytes().enumerate().rev() {
-        if name.len() - at > LONGEST + 1 {
-            return;
-        }
-        if byte == b'.' {
+    // With the dot in front of it. Of a longer name only so much can be watched.
+    let from = name.len().saturating_sub(LONGEST + 1);
+    for (at, byte) in name.as_bytes()[from..].iter().enumerate().rev() {
+        if *byte == b'.' {
             dots += 1;
             if dots > 1 {
-                take(&name[at + 1..]);
+                take(&name[from + at + 1..]);
             }
         }
     }
-    if dots > 0 {
+    if dots > 0 && from == 0 {
         take(name);
     }
 }
