@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod broken;
 mod cli;
 mod contract;
 mod crash;
@@ -11,6 +12,7 @@ mod expectations;
 mod explain;
 mod feed;
 mod identities;
+mod incident;
 mod judging;
 mod leaves;
 mod ledger;
