@@ -91,6 +91,11 @@ impl Certsieve {
         self.process.id()
     }
 
+    /// Of its `[http]`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     pub fn log(&self) -> String {
         self.process.output()
     }
@@ -343,6 +348,11 @@ impl Simulate {
 
     pub fn id(&self) -> u32 {
         self.process.id()
+    }
+
+    /// Host and port.
+    pub fn address(&self) -> String {
+        self.address.clone()
     }
 
     /// Ends it; what it served in all.
