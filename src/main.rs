@@ -44,8 +44,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Say what would match and why: a name, an address, a certificate, a recorded message.
     Explain(explain::ExplainArgs),
-    /// Search recordings and certificates with the rules of a watch list.
-    Hunt(hunt::HuntArgs),
+    /// Search recordings, certificates or a range of a log with the rules of a watch list.
+    Hunt(Box<hunt::HuntArgs>),
     /// Show which entries of which logs were accounted for, and the records that Kafka refused.
     Ledger(ledger::LedgerArgs),
     /// Serve a made-up CertStream feed.
@@ -83,7 +83,7 @@ async fn execute(command: Command) -> Exit {
         Command::Run(args) => run::run(args, environment()).await,
         Command::Check(args) => check::run(args, environment(), &mut out).await,
         Command::Explain(args) => explain::run(&args),
-        Command::Hunt(args) => hunt::run(&args),
+        Command::Hunt(args) => hunt::run(&args, environment()).await,
         Command::Ledger(args) => ledger::run(args, environment()).await,
         Command::Simulate(args) => match simulate::run(args).await {
             Ok(()) => Exit::Done,

@@ -89,11 +89,14 @@ fn topics(records: &[Value]) -> [usize; 4] {
 #[test]
 fn every_command_explains_itself() {
     for (command, options) in [
-        (&[][..], &["run", "check", "explain", "hunt", "simulate", "schema", "completions", "--log-level"][..]),
+        (
+            &[][..],
+            &["run", "check", "explain", "hunt", "simulate", "schema", "completions", "--log-level"][..],
+        ),
         (&["run"], &["--config", "--stdout", "--log-level"]),
         (&["check"], &["--config", "--online"]),
         (&["explain"], &["--watchlist", "--ccadb", "--json", "--record", "NAME|IP|FILE"]),
-        (&["hunt"], &["--watchlist", "--json", "--stdout", "--log-level", "FILE"]),
+        (&["hunt"], &["--watchlist", "--json", "--stdout", "--log-level", "--log <URL>", "--from", "FILE"]),
         (&["simulate"], &["--listen", "--rate", "--seed", "--for", "--buffer", "--drop"]),
         (&["schema"], &["alert", "match", "malformed", "health"]),
         (&["completions"], &["bash", "zsh", "fish"]),
@@ -103,7 +106,7 @@ fn every_command_explains_itself() {
         for option in options {
             assert!(said.stdout.contains(option), "{command:?} does not say {option}: {}", said.stdout);
         }
-        // `--log URL` is the log that `hunt` will read.
+        // `--log URL` is the log that `hunt` reads.
         assert!(!said.stdout.contains("--log <FILTER>"), "{}", said.stdout);
     }
     certsieve()

@@ -10,6 +10,7 @@ mod dialects;
 mod expectations;
 mod explain;
 mod feed;
+mod hunt;
 mod identities;
 mod judging;
 mod leaves;

@@ -24,7 +24,7 @@ use crate::support::pipeline::matcher;
 use crate::support::process::Process;
 
 /// One in a few dozen certificates of the firehose.
-const LIST: &str = "[[asset]]\nid = 'gardens'\nkeywords = ['garden', 'meadow', 'river']\n\
+pub const LIST: &str = "[[asset]]\nid = 'gardens'\nkeywords = ['garden', 'meadow', 'river']\n\
                     keyword_severity = 'high'\npolicy = 'observe'\n";
 
 /// A generous ceiling for what takes seconds.
@@ -38,12 +38,12 @@ fn certsieve() -> std::process::Command {
     command
 }
 
-fn after<'t>(text: &'t str, before: &str) -> Option<&'t str> {
+pub fn after<'t>(text: &'t str, before: &str) -> Option<&'t str> {
     let rest = &text[text.find(before)? + before.len()..];
     Some(&rest[..rest.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':'))?])
 }
 
-fn fetch(address: &str, path: &str) -> Vec<u8> {
+pub fn fetch(address: &str, path: &str) -> Vec<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let fetcher = Fetcher::new(None, Proxies::default(), TlsFiles::default());
     let get = Get { url: format!("http://{address}{path}"), max_bytes: 1 << 26, within: SOON };
@@ -51,7 +51,7 @@ fn fetch(address: &str, path: &str) -> Vec<u8> {
 }
 
 /// Until `done` has an answer.
-fn until<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
+pub fn until<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
         if let Some(value) = done() {
@@ -131,7 +131,7 @@ fn owed(list_url: &str, accounted: &BTreeMap<String, (u64, u64, u64, u64)>) -> B
 }
 
 /// Id of each match, and by which way it came.
-fn published(stdout: &Path) -> BTreeMap<String, Vec<String>> {
+pub fn published(stdout: &Path) -> BTreeMap<String, Vec<String>> {
     let text = std::fs::read_to_string(stdout).unwrap();
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     let mut published: BTreeMap<String, Vec<String>> = BTreeMap::new();
