@@ -35,7 +35,7 @@ pub use crate::problem::{Problem, Problems};
 use environment::Environment;
 pub use outbox::DEFAULT as DEFAULT_OUTBOX;
 pub use proxy::Proxies;
-pub use refill::{ListSource, RefillConfig};
+pub use refill::{ListSource, RefillConfig, contact};
 pub use trust::read_authorities;
 
 /// Messages up to this size are read unless `max_message_bytes` says otherwise: a certificate of

@@ -197,7 +197,7 @@ pub async fn signal() {
 }
 
 #[cfg(unix)]
-async fn one_signal() {
+pub(super) async fn one_signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
     tokio::select! {
@@ -207,6 +207,6 @@ async fn one_signal() {
 }
 
 #[cfg(not(unix))]
-async fn one_signal() {
+pub(super) async fn one_signal() {
     let _ = tokio::signal::ctrl_c().await;
 }

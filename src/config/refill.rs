@@ -103,13 +103,12 @@ pub fn read(
         }
     });
     let contact = keys.text(report, "contact").and_then(|contact| {
-        let text = contact.get_ref().trim();
-        if text.is_empty() || text.chars().any(|c| !c.is_ascii_graphic()) {
+        let read = self::contact(contact.get_ref());
+        if read.is_err() {
             let hint = "write an address or a URL, such as \"ct-ops@example.net\"";
             report.add(contact.span(), "contact is no address of yours", hint);
-            return None;
         }
-        Some(text.to_owned())
+        read.ok()
     });
     let ca_file = keys.text(report, "ca_file").map(|path| beside(file, path.get_ref()));
     let grace = time(&mut keys, report, "grace").unwrap_or(GRACE);
@@ -128,6 +127,15 @@ pub fn read(
         concurrent_requests: concurrent_requests as usize,
         proxies: surroundings.proxies(report),
     }
+}
+
+/// What a server is told of who asks.
+pub fn contact(text: &str) -> Result<String, &'static str> {
+    let text = text.trim();
+    if text.is_empty() || text.chars().any(|c| !c.is_ascii_graphic()) {
+        return Err("no address or URL, such as ct-ops@example.net");
+    }
+    Ok(text.to_owned())
 }
 
 fn number(

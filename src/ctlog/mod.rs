@@ -226,7 +226,7 @@ impl LogClient {
                     found.at_hand.insert(fingerprint, certificate);
                 }
                 Err(error) => {
-                    if refused.len() < issuers::MAX_KEPT {
+                    if !error.is_passing() && refused.len() < issuers::MAX_KEPT {
                         refused.insert(fingerprint, Instant::now());
                     }
                     found.missing += 1;

@@ -85,6 +85,18 @@ impl LogError {
     pub fn wait(&self) -> Option<Duration> {
         self.fault.wait()
     }
+
+    /// It says something of the server now, and nothing of what was asked for.
+    pub fn is_passing(&self) -> bool {
+        match &self.fault {
+            Fault::RateLimited { .. } | Fault::Status { status: 500.., .. } => true,
+            Fault::Transport(error) => matches!(
+                error,
+                TransportError::Timeout { .. } | TransportError::Unreachable(_) | TransportError::Broken(_)
+            ),
+            _ => false,
+        }
+    }
 }
 
 impl Fault {

@@ -132,7 +132,8 @@ fn modified(path: &Path) -> Option<SystemTime> {
     fs::metadata(path).ok()?.modified().ok()
 }
 
-async fn fetch(url: &str, transport: &dyn Transport) -> Result<(LogList, Vec<u8>), String> {
+/// A list and its bytes, its signature verified where there is one. The error says what is wrong.
+pub async fn fetch(url: &str, transport: &dyn Transport) -> Result<(LogList, Vec<u8>), String> {
     let get = |url: &str, max_bytes| Get { url: url.to_owned(), max_bytes, within: WITHIN };
     let body = async |url: &str, max_bytes| {
         let answer = transport.get(get(url, max_bytes)).await.map_err(|error| format!("{url} {error}"))?;

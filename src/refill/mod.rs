@@ -38,7 +38,7 @@ use crate::metrics::Metrics;
 use crate::sieve::Sieve;
 use crate::topology::{Event, Queue};
 
-pub use lists::Lists;
+pub use lists::{Lists, fetch as fetch_list};
 use log::Following;
 
 /// One request, from the first look-up to the last byte.
@@ -155,7 +155,7 @@ impl Drop for Running {
 }
 
 /// What a log is known by: its id where the list has it, else its name by URL.
-fn id_of(log: &Log) -> Arc<str> {
+pub fn id_of(log: &Log) -> Arc<str> {
     match log.id() {
         Some(id) => STANDARD.encode(id).into(),
         None => log.names().next().unwrap_or_default().into(),

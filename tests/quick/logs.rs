@@ -39,13 +39,13 @@ const SOON: Duration = Duration::from_secs(10);
 
 /// A server that answers each request with raw bytes, and keeps what it was asked. An answer that says
 /// `Connection: close`, or none, is the last of its connection.
-struct Site {
+pub struct Site {
     server: RawServer,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl Site {
-    fn start(answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Site {
+    pub fn start(answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Site {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let keep = Arc::clone(&asked);
         let server = RawServer::start(None, move |peer, _| {
@@ -63,29 +63,34 @@ impl Site {
         Site { server, asked }
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("http://{}/log", self.server.address())
     }
 
+    /// The requests, each with its headers.
+    pub fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
+
     /// The paths that were asked for, below the log's own.
-    fn paths(&self) -> Vec<String> {
+    pub fn paths(&self) -> Vec<String> {
         let asked = self.asked.lock().unwrap();
         let path = |request: &String| request.split(' ').nth(1).unwrap_or_default().replacen("/log/", "", 1);
         asked.iter().map(path).collect()
     }
 }
 
-fn with(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+pub fn with(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();
     let head = format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {length}\r\n\r\n");
     [head.as_bytes(), body].concat()
 }
 
-fn ok(body: impl AsRef<[u8]>) -> Vec<u8> {
+pub fn ok(body: impl AsRef<[u8]>) -> Vec<u8> {
     with("200 OK", "Content-Type: application/json\r\n", body.as_ref())
 }
 
-fn not_found() -> Vec<u8> {
+pub fn not_found() -> Vec<u8> {
     with("404 Not Found", "", b"404 page not found\n")
 }
 
@@ -113,13 +118,13 @@ fn client(list: Option<LogList>, url: &str, limits: Limits) -> LogClient {
 }
 
 /// The key of one log.
-struct Signer {
+pub struct Signer {
     pair: EcdsaKeyPair,
     spki: Vec<u8>,
 }
 
 impl Signer {
-    fn new() -> Signer {
+    pub fn new() -> Signer {
         let random = SystemRandom::new();
         let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random).unwrap();
         let pair =
@@ -141,7 +146,7 @@ impl Signer {
         [&[4, 3], &length[..], signature.as_ref()].concat()
     }
 
-    fn sth(&self, size: u64) -> Vec<u8> {
+    pub fn sth(&self, size: u64) -> Vec<u8> {
         let signature = STANDARD.encode(self.tree_head(size));
         let root = STANDARD.encode([7; 32]);
         ok(json!({ "tree_size": size, "timestamp": LOGGED_AT, "sha256_root_hash": root,

@@ -11,6 +11,7 @@ mod dialects;
 mod expectations;
 mod explain;
 mod feed;
+mod hunt;
 mod identities;
 mod incident;
 mod judging;

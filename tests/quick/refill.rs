@@ -11,7 +11,7 @@ use crate::support::accounted::{ledger, owed};
 use crate::support::process::Process;
 
 /// One in a few dozen certificates of the firehose.
-const LIST: &str = "[[asset]]\nid = 'gardens'\nkeywords = ['garden', 'meadow', 'river']\n\
+pub const LIST: &str = "[[asset]]\nid = 'gardens'\nkeywords = ['garden', 'meadow', 'river']\n\
                     keyword_severity = 'high'\npolicy = 'observe'\n";
 
 /// A generous ceiling for what takes seconds.
@@ -25,13 +25,13 @@ fn certsieve() -> std::process::Command {
     command
 }
 
-fn after<'t>(text: &'t str, before: &str) -> Option<&'t str> {
+pub fn after<'t>(text: &'t str, before: &str) -> Option<&'t str> {
     let rest = &text[text.find(before)? + before.len()..];
     Some(&rest[..rest.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':'))?])
 }
 
 /// Until `done` has an answer.
-fn until<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
+pub fn until<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
         if let Some(value) = done() {
@@ -43,7 +43,7 @@ fn until<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
 }
 
 /// Id of each match, and by which way it came.
-fn published(stdout: &Path) -> BTreeMap<String, Vec<String>> {
+pub fn published(stdout: &Path) -> BTreeMap<String, Vec<String>> {
     let text = std::fs::read_to_string(stdout).unwrap();
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     let mut published: BTreeMap<String, Vec<String>> = BTreeMap::new();

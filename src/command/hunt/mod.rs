@@ -1,9 +1,11 @@
-//! `certsieve hunt`: the same rules over recordings and certificates; never publishes.
+//! `certsieve hunt`: the same rules over recordings, certificates, or a range of a log; never publishes.
 //!
 //! Recordings are JSON lines, plain or compressed, as `run` reads them; certificates are PEM or DER, any
-//! number in a file, as an inventory or a search of logs gives them. Each match is a line for people, or
-//! with `--json` the value of its record, or with `--stdout` every record as `run --stdout` writes it.
-//! The exit code is grep's: 0 when something matched, 1 when nothing did.
+//! number in a file, as an inventory or a search of logs gives them; `log` reads a log itself. Each match is
+//! a line for people, or with `--json` the value of its record, or with `--stdout` every record as
+//! `run --stdout` writes it. The exit code is grep's: 0 when something matched, 1 when nothing did.
+
+mod log;
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
@@ -13,7 +15,7 @@ use std::sync::Arc;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing::{error, warn};
 
-use super::{Exit, run::refuse};
+use super::{Environment, Exit, run::refuse};
 use crate::account::{Account, Bounds};
 use crate::clock;
 use crate::config::{self, MAX_MESSAGE_BYTES, Problems, TrustConfig};
@@ -39,7 +41,7 @@ pub struct HuntArgs {
     pub problem_reporting: Option<PathBuf>,
     /// Recordings (JSON lines) or certificates (PEM or DER, any number), told apart by their content; plain,
     /// gzip or zstd; `-` is standard input.
-    #[arg(value_name = "FILE", required = true)]
+    #[arg(value_name = "FILE", required_unless_present = "log", conflicts_with_all = log::OPTIONS)]
     pub files: Vec<PathBuf>,
     /// Print every record as `run --stdout` does.
     #[arg(long, conflicts_with = "json")]
@@ -47,6 +49,8 @@ pub struct HuntArgs {
     /// Print the value of each match record, one a line.
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub range: log::LogArgs,
 }
 
 /// Records of a recording are made and printed at once.
@@ -73,7 +77,7 @@ pub(super) fn sieve(watchlists: &[PathBuf], trust: &TrustConfig) -> Result<Sieve
     }
 }
 
-pub fn run(args: &HuntArgs) -> Exit {
+pub async fn run(args: &HuntArgs, env: Environment) -> Exit {
     let trust = TrustConfig { ccadb: args.ccadb.clone(), problem_reporting: args.problem_reporting.clone() };
     let sieve = match sieve(&args.watchlists, &trust) {
         Ok(sieve) => sieve,
@@ -89,28 +93,24 @@ pub fn run(args: &HuntArgs) -> Exit {
         matches: 0,
         line: Vec::new(),
     };
-    let mut failed = None;
-    for path in &args.files {
-        match hunt.file(path) {
-            Ok(()) => {}
-            Err(HuntError::ReaderGone) => return Exit::Done,
-            Err(HuntError::Write(error)) => {
-                error!("{}", HuntError::Write(error));
-                return Exit::Failed;
-            }
-            // The other recordings are searched all the same.
-            Err(error) => {
-                error!("{error}");
-                let usage = matches!(error, HuntError::Unfit { .. });
-                failed = failed.or(Some(if usage { Exit::Usage } else { Exit::Failed }));
-            }
+    let searched = match args.range.asked() {
+        Some(asked) => hunt.log(asked, env).await.map(|()| None),
+        None => hunt.files(&args.files),
+    };
+    match searched {
+        Ok(None) if hunt.out.flush().is_err() || hunt.matches > 0 => Exit::Done,
+        Ok(None) => Exit::Failed,
+        Ok(Some(failed)) => {
+            let _ = hunt.out.flush();
+            failed
+        }
+        Err(HuntError::ReaderGone) => Exit::Done,
+        Err(error) => {
+            let _ = hunt.out.flush();
+            error!("{error}");
+            error.exit()
         }
     }
-    if let Some(exit) = failed {
-        let _ = hunt.out.flush();
-        return exit;
-    }
-    if hunt.out.flush().is_err() || hunt.matches > 0 { Exit::Done } else { Exit::Failed }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -119,6 +119,8 @@ enum HuntError {
     File(#[from] BundleError),
     #[error("{}, {place}: {unfit}", path.display())]
     Unfit { path: PathBuf, place: Place, unfit: Unfit },
+    #[error(transparent)]
+    Log(#[from] log::LogHuntError),
     #[error("the reader of standard output is gone")]
     ReaderGone,
     #[error("cannot write to standard output: {0}")]
@@ -130,6 +132,16 @@ impl From<io::Error> for HuntError {
         match error.kind() {
             io::ErrorKind::BrokenPipe => HuntError::ReaderGone,
             _ => HuntError::Write(error),
+        }
+    }
+}
+
+impl HuntError {
+    fn exit(&self) -> Exit {
+        match self {
+            HuntError::Unfit { .. } => Exit::Usage,
+            HuntError::Log(error) if error.is_usage() => Exit::Usage,
+            _ => Exit::Failed,
         }
     }
 }
@@ -161,6 +173,22 @@ impl fmt::Display for Place {
 }
 
 impl Hunt<'_> {
+    /// How the first file that cannot be searched ends it, once the others were.
+    fn files(&mut self, paths: &[PathBuf]) -> Result<Option<Exit>, HuntError> {
+        let mut failed = None;
+        for path in paths {
+            match self.file(path) {
+                Ok(()) => {}
+                Err(error @ (HuntError::ReaderGone | HuntError::Write(_))) => return Err(error),
+                Err(error) => {
+                    error!("{error}");
+                    failed = failed.or(Some(error.exit()));
+                }
+            }
+        }
+        Ok(failed)
+    }
+
     fn file(&mut self, path: &Path) -> Result<(), HuntError> {
         let mut bundle = Bundle::open(path, MAX_MESSAGE_BYTES)?;
         self.scratch.begin();
@@ -211,7 +239,14 @@ impl Hunt<'_> {
             }
             if now_and_then || !batch.findings.is_empty() {
                 undecodable += batch.tally.malformed;
-                self.found(&mut batch, path, place, &bar)?;
+                let empty = Batch::new(batch.position.clone());
+                let batch = std::mem::replace(&mut batch, empty);
+                let told = match place {
+                    // As grep has it.
+                    Place::Line(number) => format!("{}:{number}", path.display()),
+                    place => format!("{}, {place}", path.display()),
+                };
+                self.found(batch, |_| told.clone(), &bar)?;
             }
         }
         undecodable += batch.tally.malformed;
@@ -225,25 +260,18 @@ impl Hunt<'_> {
         Ok(())
     }
 
-    /// One message's findings, told.
+    /// A batch's findings, told; `place` says where each of them stands.
     fn found(
         &mut self,
-        batch: &mut Batch,
-        path: &Path,
-        place: Place,
+        batch: Batch,
+        place: impl Fn(usize) -> String,
         bar: &ProgressBar,
     ) -> Result<(), HuntError> {
-        let place = match place {
-            // As grep has it.
-            Place::Line(number) => format!("{}:{number}", path.display()),
-            place => format!("{}, {place}", path.display()),
-        };
-        let batch = std::mem::replace(batch, Batch::new(batch.position.clone()));
         if !self.args.stdout && !self.args.json {
-            for finding in &batch.findings {
+            for (n, finding) in batch.findings.iter().enumerate() {
                 self.matches += finding.verdicts.len() as u64;
                 for verdict in &finding.verdicts {
-                    let line = told(finding, verdict);
+                    let (place, line) = (place(n), told(finding, verdict));
                     let out = &mut self.out;
                     bar.suspend(|| writeln!(out, "{place}: {line}"))?;
                 }
@@ -258,6 +286,10 @@ impl Hunt<'_> {
             self.print(&record)?;
         }
         Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), HuntError> {
+        Ok(self.out.flush()?)
     }
 
     fn print(&mut self, record: &Record) -> Result<(), HuntError> {
@@ -300,23 +332,27 @@ fn told(finding: &Finding, verdict: &Verdict) -> String {
     printable(&text)
 }
 
-/// On a terminal only, and on standard error.
 fn progress(size: Option<u64>, path: &Path) -> ProgressBar {
-    if !io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = match size {
-        Some(size) => ProgressBar::new(size),
-        None => ProgressBar::new_spinner(),
-    };
-    bar.set_draw_target(ProgressDrawTarget::stderr());
     let template = match size {
         Some(_) => "{prefix} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {eta}",
         None => "{prefix} {spinner} {bytes} {bytes_per_sec}",
     };
+    drawn(size, template, path.display().to_string())
+}
+
+/// A bar on a terminal only, and on standard error.
+fn drawn(length: Option<u64>, template: &str, prefix: String) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = match length {
+        Some(length) => ProgressBar::new(length),
+        None => ProgressBar::new_spinner(),
+    };
+    bar.set_draw_target(ProgressDrawTarget::stderr());
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }
-    bar.set_prefix(path.display().to_string());
+    bar.set_prefix(prefix);
     bar
 }
