@@ -280,6 +280,15 @@ fn read(path: &Path, env: impl Iterator<Item = (String, String)>) -> (Config, Pr
     (config, problems)
 }
 
+/// Every table with its keys, for those that stand elsewhere.
+const TABLES: &[(&str, &[&str])] = &[
+    ("[[feed]]", feed::KEYS),
+    ("[kafka]", kafka::KEYS),
+    ("[http]", &["listen"]),
+    ("[trust]", trust::KEYS),
+    ("[outbox]", outbox::KEYS),
+];
+
 fn config(path: &Path, mut keys: Keys<'_, '_>, report: &mut Report<'_>, environment: &Environment) -> Config {
     let instance = instance(&mut keys, report, environment);
     let mut watchlists = Vec::new();
@@ -297,14 +306,7 @@ fn config(path: &Path, mut keys: Keys<'_, '_>, report: &mut Report<'_>, environm
     let http = keys.table(report, "http", "[http]").and_then(|keys| http(keys, report));
     let trust = keys.table(report, "trust", "[trust]").map(|keys| trust::read(path, keys, report));
     let outbox = keys.table(report, "outbox", "[outbox]").map(|keys| outbox::read(keys, report));
-    let elsewhere: [(&str, &[&str]); 5] = [
-        ("[[feed]]", feed::KEYS),
-        ("[kafka]", kafka::KEYS),
-        ("[http]", &["listen"]),
-        ("[trust]", trust::KEYS),
-        ("[outbox]", outbox::KEYS),
-    ];
-    keys.finish(report, &["refill"], &elsewhere);
+    keys.finish(report, &["refill"], TABLES);
     let trust = trust.unwrap_or_default();
     let outbox = outbox.unwrap_or(outbox::DEFAULT);
     Config { file: path.to_owned(), instance, watchlists, state_dir, feeds, kafka, http, trust, outbox }
@@ -825,8 +827,22 @@ contact = "ops"
             ("CERTSIEVE_LOG", "debug"),
             ("CERTSIEVE_CONFIG", "x"),
             ("CERTSIEVE_SERVICE_HOST", "10.0.0.1"),
+            ("CERTSIEVE_SERVICE_PORT", "9464"),
+            ("CERTSIEVE_SERVICE_PORT_HTTP_METRICS", "9464"),
             ("CERTSIEVE_PORT", "tcp://10.0.0.1:9464"),
+            ("CERTSIEVE_PORT_9464_TCP", "tcp://10.0.0.1:9464"),
             ("CERTSIEVE_PORT_9464_TCP_ADDR", "10.0.0.1"),
+            ("CERTSIEVE_KAFKA_SERVICE_HOST", "fd00::1"),
+            ("CERTSIEVE_KAFKA_SERVICE_PORT", "9092"),
+            ("CERTSIEVE_KAFKA_PORT", "tcp://[fd00::1]:9092"),
+            ("CERTSIEVE_KAFKA_PORT_9092_TCP", "tcp://[fd00::1]:9092"),
+            ("CERTSIEVE_KAFKA_PORT_9092_TCP_PROTO", "tcp"),
+            ("CERTSIEVE_KAFKA_PORT_9092_TCP_PORT", "9092"),
+            ("CERTSIEVE_MY_PORT_1_PORT_9092_UDP_ADDR", "10.0.0.1"),
+            ("CERTSIEVE_TRUST__CCADB", "V4a.csv,V4b.csv"),
+            ("CERTSIEVE_TRUST__PROBLEM_REPORTING", "p.csv"),
+            ("CERTSIEVE_OUTBOX__MEMORY_BYTES", "8388608"),
+            ("CERTSIEVE_OUTBOX__STATE_BYTES", "0"),
         ];
         let config = load("", &env).unwrap_or_else(|problems| panic!("{problems}"));
         assert_eq!(config.instance, "b");
@@ -839,7 +855,25 @@ contact = "ops"
         assert_eq!((kafka.brokers.as_str(), kafka.create_topics), ("a:1,b:2", false));
         assert_eq!(kafka.password.as_ref().map(Secret::expose), Some("hunter2"));
         assert_eq!(kafka.properties["security.protocol"].expose(), "SASL_SSL");
+        let reports: Vec<_> = config.trust.files().filter_map(|path| path.file_name()).collect();
+        assert_eq!(reports, ["V4a.csv", "V4b.csv", "p.csv"]);
+        assert_eq!(config.outbox, Bounds { memory: 8 * 1024 * 1024, store: 0 });
         assert!(!format!("{config:?}").contains("hunter2"));
+    }
+
+    /// Whatever it means, it is asked for: no table of the configuration is out of a variable's reach.
+    #[test]
+    fn every_key_of_every_table_is_reached_by_a_variable() {
+        for (title, keys) in TABLES {
+            let table = title.trim_matches(['[', ']']).to_ascii_uppercase();
+            let table = if title.starts_with("[[") { format!("{table}__0") } else { table };
+            for key in *keys {
+                let name = format!("CERTSIEVE_{table}__{}", key.to_ascii_uppercase());
+                let problems = load(LEAST, &[(&name, "1")]).err();
+                let said = problems.map(|problems| problems.to_string()).unwrap_or_default();
+                assert!(!said.contains("names no key") && !said.contains("unknown key"), "{name}: {said}");
+            }
+        }
     }
 
     #[test]
@@ -875,12 +909,19 @@ contact = "ops"
         let env = [
             ("CERTSIEVE_BROKERS", "x"),
             ("CERTSIEVE_FEED__7__URL", "ws://h/"),
+            ("CERTSIEVE_FEED__URL", "ws://h/"),
             ("CERTSIEVE_HTTP__LISTEN", "x"),
             ("CERTSIEVE_KAFKA__ACKS__ALL", "x"),
             ("CERTSIEVE_KAFKA__BROKERS", "a:1"),
             ("CERTSIEVE_KAFKA__CREATE_TOPICS", "hunter2"),
             ("CERTSIEVE_KAFKA__PROPERTIES__SASL_PASSWORD", "hunter2"),
+            ("CERTSIEVE_KAFKA_BROKERS", "a:1"),
+            ("CERTSIEVE_KAFKA_PORT", "9092"),
+            ("CERTSIEVE_KAFKA_SERVICE_HOST", "kafka"),
+            ("CERTSIEVE_PORT", "9464"),
             ("CERTSIEVE_REFILL__CONTACT", "x"),
+            ("CERTSIEVE_TRUSTS__CCADB", "x"),
+            ("CERTSIEVE_WATCHLISTS", "[\"a\", \"b\"]"),
         ];
         let problems = load(LEAST, &env).map(|_| ()).unwrap_err();
         let found: Vec<_> =
@@ -890,11 +931,18 @@ contact = "ops"
             [
                 "environment variable CERTSIEVE_BROKERS: `brokers` is no key of the configuration",
                 "environment variable CERTSIEVE_FEED__7__URL: it names no key of the configuration",
+                "environment variable CERTSIEVE_FEED__URL: it names no key of the configuration",
                 "environment variable CERTSIEVE_HTTP__LISTEN: listen `x` has no port",
+                "environment variable CERTSIEVE_KAFKA_BROKERS: unknown key `kafka_brokers` in the configuration",
+                "environment variable CERTSIEVE_KAFKA_PORT: unknown key `kafka_port` in the configuration",
+                "environment variable CERTSIEVE_KAFKA_SERVICE_HOST: unknown key `kafka_service_host` in the configuration",
                 "environment variable CERTSIEVE_KAFKA__ACKS__ALL: it names no key of the configuration",
                 "environment variable CERTSIEVE_KAFKA__CREATE_TOPICS: create_topics is neither true nor false",
                 "environment variable CERTSIEVE_KAFKA__PROPERTIES__SASL_PASSWORD: property `sasl.password` is certsieve's own: it is written password_file in [kafka], or CERTSIEVE_KAFKA__PASSWORD",
+                "environment variable CERTSIEVE_PORT: unknown key `port` in the configuration",
                 "environment variable CERTSIEVE_REFILL__CONTACT: this version does not implement `refill` in the configuration",
+                "environment variable CERTSIEVE_TRUSTS__CCADB: unknown key `trusts` in the configuration",
+                "environment variable CERTSIEVE_WATCHLISTS: watchlists is a list in brackets",
             ]
         );
         assert!(!problems.to_string().contains("hunter2"), "{problems}");
