@@ -17,9 +17,9 @@ use tracing_subscriber::EnvFilter;
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// What is logged to standard error, as `info` or `certsieve=debug` [default: info; demo: error].
+    /// What is logged to standard error, as `debug` or `info,certsieve::feed=debug` [default: info; demo: error].
     #[arg(long, global = true, value_name = "FILTER", env = "CERTSIEVE_LOG")]
-    log: Option<String>,
+    log_level: Option<String>,
     /// How it is logged.
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -55,7 +55,7 @@ enum Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     if let Err(error) = log(&cli) {
-        anstream::eprintln!("--log {}: {error}", cli.log.unwrap_or_default());
+        anstream::eprintln!("--log-level {}: {error}", cli.log_level.unwrap_or_default());
         return ExitCode::from(Exit::Usage as u8);
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -104,7 +104,7 @@ fn log(cli: &Cli) -> Result<(), tracing_subscriber::filter::ParseError> {
         Command::Demo(_) => "error",
         _ => "info",
     };
-    let filter = EnvFilter::builder().parse(cli.log.as_deref().unwrap_or(usual))?;
+    let filter = EnvFilter::builder().parse(cli.log_level.as_deref().unwrap_or(usual))?;
     let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     match cli.log_format {
         LogFormat::Text => logger.with_target(false).with_ansi(io::stderr().is_terminal()).init(),

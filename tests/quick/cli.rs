@@ -89,11 +89,11 @@ fn topics(records: &[Value]) -> [usize; 4] {
 #[test]
 fn every_command_explains_itself() {
     for (command, options) in [
-        (&[][..], &["run", "check", "explain", "hunt", "simulate", "schema", "completions", "--log"][..]),
-        (&["run"], &["--config", "--stdout", "--log"]),
+        (&[][..], &["run", "check", "explain", "hunt", "simulate", "schema", "completions", "--log-level"][..]),
+        (&["run"], &["--config", "--stdout", "--log-level"]),
         (&["check"], &["--config", "--online"]),
         (&["explain"], &["--watchlist", "--ccadb", "--json", "--record", "NAME|IP|FILE"]),
-        (&["hunt"], &["--watchlist", "--json", "--stdout", "FILE"]),
+        (&["hunt"], &["--watchlist", "--json", "--stdout", "--log-level", "FILE"]),
         (&["simulate"], &["--listen", "--rate", "--seed", "--for", "--buffer"]),
         (&["schema"], &["alert", "match", "malformed", "health"]),
         (&["completions"], &["bash", "zsh", "fish"]),
@@ -103,6 +103,8 @@ fn every_command_explains_itself() {
         for option in options {
             assert!(said.stdout.contains(option), "{command:?} does not say {option}: {}", said.stdout);
         }
+        // `--log URL` is the log that `hunt` will read.
+        assert!(!said.stdout.contains("--log <FILTER>"), "{}", said.stdout);
     }
     certsieve()
         .arg("--version")
@@ -127,7 +129,7 @@ fn wrong_usage_is_two() {
         &["run", "-c", "/nonexistent/certsieve.toml"],
         &["check", "-c", "/nonexistent/certsieve.toml"],
         &["hunt", "-w", "/nonexistent/w.toml", "-"],
-        &["--log", "certsieve=loud", "schema"],
+        &["--log-level", "certsieve=loud", "schema"],
     ] {
         let said = run(certsieve().args(args), b"");
         assert_eq!(said.code, Some(2), "{args:?}: {}", said.stderr);
@@ -433,7 +435,7 @@ fn an_unreachable_broker_and_feed_are_said_and_waited_for() {
     ]);
     let (mut process, output) = started(
         folder.path(),
-        &["--log", "trace", "run", "-c", "c.toml"],
+        &["--log-level", "trace", "run", "-c", "c.toml"],
         &[("CERTSIEVE_INSTANCE", "from-env")],
     );
     process
@@ -460,7 +462,7 @@ fn secrets_are_in_no_error() {
          [kafka.properties]\n'sasl.password' = '{CANARY}'\n'ssl.key.password' = '{CANARY}'\n"
     );
     let folder = folder(&[("c.toml", config.as_bytes()), ("w.toml", LIST.as_bytes())]);
-    for args in [&["check", "-c", "c.toml"][..], &["--log", "trace", "run", "-c", "c.toml"]] {
+    for args in [&["check", "-c", "c.toml"][..], &["--log-level", "trace", "run", "-c", "c.toml"]] {
         let said = run(
             certsieve().current_dir(folder.path()).args(args).env("CERTSIEVE_KAFKA__PASWORD", CANARY),
             b"",
