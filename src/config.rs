@@ -949,6 +949,15 @@ contact = "ops"
     }
 
     #[test]
+    fn a_mistake_of_a_variable_is_not_the_lines_that_it_replaces() {
+        let text = format!("{LEAST}[kafka]\nbrokers = 'a:1'\n[kafka.properties]\n'linger.ms' = 1\n");
+        let env = [("CERTSIEVE_KAFKA__PROPERTIES__LINGER_MS", "\0")];
+        let problems = load(&text, &env).map(|_| ()).unwrap_err();
+        let found: Vec<_> = problems.iter().map(|problem| (problem.file.as_str(), problem.line)).collect();
+        assert_eq!(found, [("environment variable CERTSIEVE_KAFKA__PROPERTIES__LINGER_MS", None)]);
+    }
+
+    #[test]
     fn files_that_cannot_be_read_are_named_with_their_key() {
         let folder = folder();
         let text = "watchlists = ['no.toml']\n[[feed]]\nkind = 'certstream'\nurl = 'wss://h/'\nca_file = 'no.pem'\nheader = { Authorization = { file = 'empty' } }\n\

@@ -87,6 +87,8 @@ impl Environment {
             match placed {
                 Some((table, key)) if !key.is_empty() => {
                     let value = DeValue::String(Cow::Owned(value.clone()));
+                    // With its key: what is said of it names the variable and not the line beneath.
+                    table.remove(key.as_str());
                     table.insert(Spanned::new(place.clone(), Cow::Owned(key)), Spanned::new(place, value));
                 }
                 _ => report.add(
