@@ -138,6 +138,8 @@ pub struct Pipeline {
     feeds: HashMap<String, Running>,
     list_version: String,
     list_files: Vec<PathBuf>,
+    /// The last reload was refused.
+    refused: bool,
 }
 
 /// What was said of a live feed on the health topic.
@@ -204,6 +206,7 @@ impl Pipeline {
             feeds: HashMap::new(),
             list_version,
             list_files,
+            refused: false,
         })
     }
 
@@ -457,7 +460,8 @@ impl Pipeline {
         };
         self.list_files = files.into_iter().map(PathBuf::from).collect();
         self.take_authorities(authorities);
-        self.take_list(matcher);
+        let mended = std::mem::take(&mut self.refused);
+        self.take_list(matcher, mended);
         self.take_config(config).await;
     }
 
@@ -477,15 +481,18 @@ impl Pipeline {
         }
     }
 
-    fn refuse(&self, why: &str) {
+    fn refuse(&mut self, why: &str) {
+        self.refused = true;
         error!("the changed configuration or watch list is refused, the old one goes on:\n{why}");
         self.metrics.list_refused();
         let first = why.lines().next().unwrap_or_default();
         self.say(HealthKind::WatchlistRefused, format!("refused, the old one goes on: {first}"));
     }
 
-    fn take_list(&mut self, matcher: Matcher) {
-        if matcher.list().version == self.list_version {
+    /// `mended`: the files before these were refused, so that it is said even when they are as they were.
+    fn take_list(&mut self, matcher: Matcher, mended: bool) {
+        let same = matcher.list().version == self.list_version;
+        if same && !mended {
             return;
         }
         self.list_version.clone_from(&matcher.list().version);
@@ -493,7 +500,12 @@ impl Pipeline {
         self.metrics.list_loaded(&matcher, true);
         let authorities = self.sieve.load().authorities().clone();
         self.sieve.store(Arc::new(Sieve::new(matcher).knowing(authorities)));
-        let message = format!("watch list {version} judges from now on, {assets} assets");
+        let message = match same {
+            true => {
+                format!("all files are whole again: watch list {version} goes on to judge, {assets} assets")
+            }
+            false => format!("watch list {version} judges from now on, {assets} assets"),
+        };
         info!("{message}");
         self.queue.send(Event::ListChanged { version, message });
     }

@@ -3,6 +3,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+// Each test binary uses a part of it.
+#[allow(dead_code)]
+#[path = "../support/program.rs"]
+mod program;
+
 mod cli;
 mod contract;
 mod crash;
@@ -15,6 +20,7 @@ mod judging;
 mod leaves;
 mod ledger;
 mod month;
+mod operating;
 mod proxy;
 mod records;
 mod siem;
