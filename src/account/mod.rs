@@ -44,6 +44,9 @@ const MAX_BROKEN: usize = 65_536;
 /// Raised alerts live for months; looking through them once an hour forgets them soon enough.
 const EXPIRE_INTERVAL_MS: i64 = 3_600_000;
 
+/// Said of messages that were shed, by whomever.
+pub const SHED: &str = "messages were shed: records wait to be delivered up to the bound, or come in faster than they are taken in";
+
 /// The account.
 #[derive(Debug)]
 pub struct Account {
@@ -410,10 +413,7 @@ impl Account {
         if shed > 0 {
             self.shed_said = self.counts.shed;
             // The number is in `count` alone: what waits for its minute adds up there.
-            let message =
-                "messages were shed: records wait for Kafka up to the bound, or come in faster than \
-                           they are taken in"
-                    .to_owned();
+            let message = SHED.to_owned();
             let detail = HealthDetail { count: Some(shed), ..HealthDetail::default() };
             self.say(Health { kind: HealthKind::InternalError, message, detail }, now);
         }

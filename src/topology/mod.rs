@@ -13,7 +13,7 @@ mod account;
 mod intake;
 mod reload;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -30,7 +30,7 @@ use account::{Desk, Event};
 use intake::{Queue, Worker};
 use reload::Looks;
 
-use crate::account::{Account, InMemory, Journal, State};
+use crate::account::{Account, Bounds, InMemory, Journal, State};
 use crate::ccadb::Authorities;
 use crate::clock;
 use crate::config::{self, Config, FeedConfig, Loaded, Problems};
@@ -45,12 +45,15 @@ use crate::sieve::Sieve;
 use crate::store::Found;
 use crate::watch::Matcher;
 
-/// What is left to deliver after a signal has so long; systemd and Kubernetes kill after 30 s or more.
-const FLUSH_WITHIN: Duration = Duration::from_secs(15);
+/// A stop takes no longer, whatever hangs: systemd and Kubernetes kill after 30 s or more.
+const STOP_WITHIN: Duration = Duration::from_secs(15);
 
-/// So much later the account's thread is left to itself: it waits for a reader of standard output that
-/// reads no more.
-const LEAVE_AFTER: Duration = Duration::from_secs(5);
+/// Of it, what is kept back for the last reports and for taking down a producer, which may wait for a
+/// broker. Until then what is left is delivered.
+const TAKE_DOWN_WITHIN: Duration = Duration::from_secs(5);
+
+/// Feeds have so long to say goodbye and let go of their last batch.
+const FEEDS_WITHIN: Duration = Duration::from_secs(3);
 
 /// The account comes round a few times a second; one that has not for so long is held up.
 const STUCK_AFTER: Duration = Duration::from_secs(30);
@@ -102,12 +105,14 @@ pub struct Past {
     pub state: State,
     /// Said on the health topic at the start.
     pub remark: Option<String>,
+    /// The journal gives back what was committed: what waits may be left to it.
+    kept: bool,
 }
 
 impl Past {
     /// An instance that keeps nothing beyond its process.
     pub fn none() -> Past {
-        Past { journal: Box::new(InMemory), state: State::default(), remark: None }
+        Past { journal: Box::new(InMemory), state: State::default(), remark: None, kept: false }
     }
 
     /// Of a store, whatever state it was found in.
@@ -117,7 +122,7 @@ impl Past {
             error!("{remark}");
             remark
         });
-        Past { journal: Box::new(found.store), state: found.state, remark }
+        Past { journal: Box::new(found.store), state: found.state, remark, kept: true }
     }
 }
 
@@ -249,6 +254,7 @@ impl Pipeline {
                 return Ok(farewell.unwrap_or(LOST));
             }
         };
+        let mut end = Instant::now() + STOP_WITHIN;
         let failed = self.stop_feeds().await;
         let farewell = match ended {
             true => {
@@ -256,7 +262,10 @@ impl Pipeline {
                 self.queue.send(Event::Finish { within: None });
                 tokio::select! {
                     farewell = desk.as_mut() => Some(farewell),
-                    () = shutdown => None,
+                    () = shutdown => {
+                        end = Instant::now() + STOP_WITHIN;
+                        None
+                    }
                 }
             }
             false => None,
@@ -264,12 +273,14 @@ impl Pipeline {
         let farewell = match farewell {
             Some(farewell) => farewell,
             None => {
-                self.queue.send(Event::Finish { within: Some(FLUSH_WITHIN) });
-                let stuck =
-                    Ended::Failed("what takes the records takes no more: some were not written".to_owned());
-                tokio::time::timeout(FLUSH_WITHIN + LEAVE_AFTER, desk)
-                    .await
-                    .unwrap_or(Ok(Farewell { undelivered: 0, ended: Some(stuck) }))
+                let left = end.saturating_duration_since(Instant::now());
+                let within = Some(left.saturating_sub(TAKE_DOWN_WITHIN));
+                self.queue.send(Event::Finish { within });
+                let stuck = || {
+                    let why = "what takes the records, or the disk, takes no more: some were not written";
+                    Ok(Farewell { undelivered: 0, ended: Some(Ended::Failed(why.to_owned())) })
+                };
+                tokio::time::timeout(left, desk).await.unwrap_or_else(|_| stuck())
             }
         }
         .unwrap_or(LOST);
@@ -343,7 +354,9 @@ impl Pipeline {
             return tokio::spawn(async { LOST });
         };
         let past = std::mem::replace(&mut self.past, Past::none());
-        let mut account = Account::new(composer, self.config.outbox, &self.list_version);
+        // Without a store, all that waits is in memory: it must not be left to nobody.
+        let store = if past.kept { self.config.outbox.store } else { 0 };
+        let mut account = Account::new(composer, Bounds { store, ..self.config.outbox }, &self.list_version);
         account.resume(past.state);
         // The first scrape knows what was found.
         let logs = account.ledger().logs().count();
@@ -355,6 +368,7 @@ impl Pipeline {
             metrics: self.metrics.clone(),
             queue: self.queue.clone(),
             complained: account::Complained::default(),
+            held: VecDeque::new(),
             refused: None,
         };
         tokio::task::spawn_blocking(move || desk.run(inbox))
@@ -428,9 +442,10 @@ impl Pipeline {
             feed.stop_file.store(true, Relaxed);
         }
         let mut failed = None;
+        let end = tokio::time::Instant::now() + FEEDS_WITHIN;
         for (name, feed) in self.feeds.drain() {
             // Standard input may never give another byte; its thread ends with the process.
-            if let Ok(Ok(Err(error))) = tokio::time::timeout(Duration::from_secs(5), feed.task).await {
+            if let Ok(Ok(Err(error))) = tokio::time::timeout_at(end, feed.task).await {
                 error!(feed = name, "the recording cannot be read: {error}");
                 failed = failed.or(Some(error));
             }
@@ -532,7 +547,7 @@ impl Pipeline {
                 info!(feed = name, "the feed stops: its configuration changed");
                 feed.stop.send_replace(true);
                 feed.stop_file.store(true, Relaxed);
-                let _ = tokio::time::timeout(Duration::from_secs(5), feed.task).await;
+                let _ = tokio::time::timeout(FEEDS_WITHIN, feed.task).await;
             }
         }
         for feed in &config.feeds {

@@ -1,6 +1,15 @@
 //! The program as it is operated, on standard output: what changes under it, and who does not read.
 
-use crate::program::{self, Certsieve, SOON};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::program::{self, Certsieve, SOON, Scrape, Simulate, certsieve};
+use crate::support::entries::names;
 
 const LIST: &str = "[[asset]]\nid = \"a\"\ndomains = [\"example.com\"]\npolicy = \"observe\"\n";
 
@@ -35,4 +44,134 @@ fn a_list_that_is_put_back_is_said_to_judge_again() {
     });
     let stopped = certsieve.stop();
     assert!(stopped.log.contains("goes on to judge"), "{}", stopped.log);
+}
+
+/// A `run --stdout` whose output only the test reads.
+struct Unread {
+    child: Child,
+    folder: PathBuf,
+    address: String,
+}
+
+impl Unread {
+    /// Of the files in `folder`, with [http].
+    fn run(folder: &Path) -> (Unread, ChildStdout) {
+        let mut command = certsieve();
+        command.args(["run", "--stdout", "-c"]).arg(folder.join("certsieve.toml"));
+        let log = std::fs::File::create(folder.join("stderr")).unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let unread = child.stdout.take().unwrap();
+        let mut run = Unread { child, folder: folder.to_owned(), address: String::new() };
+        run.address = run.until("it listens", |run| {
+            let log = run.log();
+            Some(log.split_once("at http://")?.1.split_once('/')?.0.to_owned())
+        });
+        (run, unread)
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("stderr")).unwrap()
+    }
+
+    /// A scrape in which both equations hold.
+    fn scrape(&self) -> Scrape {
+        let scrape = program::scrape(&self.address).unwrap_or_else(|| panic!("no answer\n{}", self.log()));
+        scrape.balances();
+        scrape
+    }
+
+    fn until<T>(&self, what: &str, mut done: impl FnMut(&Unread) -> Option<T>) -> T {
+        let start = Instant::now();
+        loop {
+            if let Some(found) = done(self) {
+                return found;
+            }
+            assert!(start.elapsed() < SOON, "{what}: never\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn terminate(&self) {
+        let kill = format!("kill -TERM {}", self.child.id());
+        std::process::Command::new("sh").args(["-c", &kill]).status().unwrap();
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// All that the program still writes, in whole lines.
+fn read_on(mut unread: ChildStdout) -> JoinHandle<Vec<Value>> {
+    std::thread::spawn(move || {
+        let mut text = String::new();
+        unread.read_to_string(&mut text).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    })
+}
+
+/// A reader of standard output that stalls holds up the records, and nothing else: the account goes on,
+/// what cannot be kept is shed and counted, nobody takes the process for dead. Then it reads on.
+#[test]
+fn a_reader_that_stalls_holds_up_its_records_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let simulate = Simulate::start(folder.path(), &["--rate", "2000", "--buffer", "100000"]);
+    // Nearly every message matches, and what may wait is little.
+    let list =
+        "[[asset]]\nid = \"a\"\nkeywords = [\"com\", \"net\", \"org\", \"example\"]\npolicy = \"observe\"\n";
+    let outbox = "[outbox]\nmemory_bytes = 4194304\n";
+    program::write(folder.path(), &program::config("stalls", &simulate.url("/full-stream"), outbox), list);
+    let (mut run, unread) = Unread::run(folder.path());
+    let mut most = 0;
+    run.until("it sheds, and counts it", |run| {
+        let scrape = run.scrape();
+        most = most.max(scrape.sum("messages_in_flight"));
+        (scrape.get("messages_total{outcome=\"shed\"}") > 5_000).then_some(())
+    });
+    assert!(most < 5_000, "{most} in flight");
+    assert_eq!(program::get(&run.address, "/livez").map(|(code, _)| code), Some(200));
+    run.until("it is said", |run| run.log().contains("messages were shed").then_some(()));
+    let log = run.log();
+    assert!(log.contains("records wait for standard output") && !log.contains("Kafka"), "{log}");
+    // Whoever reads on gets what was kept, whole.
+    drop(simulate);
+    let records = read_on(unread);
+    run.until("all that was kept is written", |run| {
+        let scrape = run.scrape();
+        (scrape.sum("records_pending") == 0 && scrape.sum("messages_in_flight") == 0).then_some(())
+    });
+    assert_eq!(
+        run.scrape().sum("records_rejected_total"),
+        0,
+        "nothing was left to a store that is not there"
+    );
+    run.terminate();
+    assert_eq!(run.child.wait().unwrap().code(), Some(0), "{}", run.log());
+    let records = records.join().unwrap();
+    assert_eq!(records.last().unwrap()["value"]["event"]["action"], "stopped");
+    let said = |record: &Value| record["value"]["message"].as_str().unwrap_or_default().to_owned();
+    assert!(records.iter().any(|record| said(record).starts_with("messages were shed")));
+}
+
+/// A recording is read once: it waits for its reader, and nothing of it is shed.
+#[test]
+fn a_recording_waits_for_a_reader_that_stalls() {
+    let list = "[[asset]]\nid = \"a\"\nkeywords = [\"name\"]\npolicy = \"observe\"\n";
+    let count = 6_000;
+    let text: String = (0..count).map(|n| format!("{}\n", names(&[&format!("name-{n}.example")]))).collect();
+    let config = "watchlists = ['watchlist.toml']\n[[feed]]\nkind = 'file'\nname = 'rec'\npath = 'rec.jsonl'\n\
+                  [outbox]\nmemory_bytes = 4194304\n[http]\nlisten = '127.0.0.1:0'\n";
+    let folder = tempfile::tempdir().unwrap();
+    program::write(folder.path(), config, list);
+    std::fs::write(folder.path().join("rec.jsonl"), text).unwrap();
+    let (mut run, unread) = Unread::run(folder.path());
+    run.until("all that may wait waits", |run| (run.scrape().sum("outbox_bytes") >= 4_194_304).then_some(()));
+    let records = read_on(unread);
+    assert_eq!(run.child.wait().unwrap().code(), Some(0), "{}", run.log());
+    let records = records.join().unwrap();
+    let matches = records.iter().filter(|record| record["topic"] == "certsieve.match.v1").count();
+    assert_eq!(matches, count, "{}", run.log());
 }
