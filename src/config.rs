@@ -9,6 +9,7 @@
 //! What keys mean to Kafka or a feed is left to those; here stands what can be known without a
 //! connection. Keys of the contract that come with a later version are refused by name.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read;
@@ -16,6 +17,9 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
 use crate::account::Bounds;
 use crate::ccadb::Authorities;
@@ -70,6 +74,8 @@ pub struct Config {
     pub trust: TrustConfig,
     /// `[outbox]`: what may wait for Kafka.
     pub outbox: Bounds,
+    /// Files that its keys name, secrets above all: what stands in them is part of it.
+    pub files: Vec<PathBuf>,
 }
 
 /// The configuration and everything that it names.
@@ -275,7 +281,8 @@ fn read(path: &Path, env: impl Iterator<Item = (String, String)>) -> (Config, Pr
     let mut document = document::parse(&mut report).into_inner();
     environment.lay_over(&mut document, &mut report);
     let keys = Keys::new(&document, 0..0, "the configuration");
-    let config = config(path, keys, &mut report, &environment);
+    let mut config = config(path, keys, &mut report, &environment);
+    config.files = named_files(path, &document);
     report.finish(&mut problems);
     (config, problems)
 }
@@ -309,7 +316,36 @@ fn config(path: &Path, mut keys: Keys<'_, '_>, report: &mut Report<'_>, environm
     keys.finish(report, &["refill"], TABLES);
     let trust = trust.unwrap_or_default();
     let outbox = outbox.unwrap_or(outbox::DEFAULT);
-    Config { file: path.to_owned(), instance, watchlists, state_dir, feeds, kafka, http, trust, outbox }
+    let files = Vec::new();
+    Config {
+        file: path.to_owned(),
+        instance,
+        watchlists,
+        state_dir,
+        feeds,
+        kafka,
+        http,
+        trust,
+        outbox,
+        files,
+    }
+}
+
+/// What keys such as `password_file` and `header = { … = { file = … } }` name, wherever they stand.
+fn named_files(path: &Path, table: &DeTable<'_>) -> Vec<PathBuf> {
+    let of_value = |(key, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
+        let key: &Cow<'_, str> = key.get_ref();
+        match value.get_ref() {
+            DeValue::String(named) if key == "file" || key.ends_with("_file") => vec![beside(path, named)],
+            DeValue::Table(table) => named_files(path, table),
+            DeValue::Array(list) => {
+                let tables = list.iter().filter_map(|value| value.get_ref().as_table());
+                tables.flat_map(|table| named_files(path, table)).collect()
+            }
+            _ => Vec::new(),
+        }
+    };
+    table.iter().flat_map(of_value).collect()
 }
 
 fn instance(keys: &mut Keys<'_, '_>, report: &mut Report<'_>, environment: &Environment) -> String {
@@ -430,6 +466,8 @@ fn shown(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     /// A folder with the files that a configuration names.
@@ -578,6 +616,8 @@ problem_reporting = "problems.csv"
         assert_eq!(config.http.as_ref().unwrap().listen, "127.0.0.1:9464");
         let files: Vec<_> = config.trust.files().collect();
         assert_eq!(files, [at("V4a.csv"), PathBuf::from("/var/ccadb/V4b.csv"), at("problems.csv")]);
+        let files: BTreeSet<_> = config.files.iter().filter_map(|path| path.file_name()?.to_str()).collect();
+        assert_eq!(files, BTreeSet::from(["ca.pem", "key.pem", "token", "password"]));
         assert!(!format!("{config:?}").contains("hunter2"));
     }
 

@@ -144,6 +144,7 @@ fn config(server: &Server, broker: &Broker, args: &DemoArgs) -> Config {
         http: Some(HttpConfig { listen: args.http.clone() }),
         trust: TrustConfig::default(),
         outbox: DEFAULT_OUTBOX,
+        files: Vec::new(),
     }
 }
 

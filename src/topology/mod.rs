@@ -338,7 +338,8 @@ impl Pipeline {
         let source = self.source.iter().map(|source| source.path.as_path());
         let lists = self.config.watchlists.iter().map(PathBuf::as_path);
         let bulk = self.list_files.iter().map(PathBuf::as_path);
-        Looks::of(source.chain(lists).chain(bulk).chain(self.config.trust.files()))
+        let secrets = self.config.files.iter().map(PathBuf::as_path);
+        Looks::of(source.chain(lists).chain(bulk).chain(self.config.trust.files()).chain(secrets))
     }
 
     /// The looks of the files that count now; of those that were known, as they were before the reload,
@@ -476,8 +477,8 @@ impl Pipeline {
         self.list_files = files.into_iter().map(PathBuf::from).collect();
         self.take_authorities(authorities);
         let mended = std::mem::take(&mut self.refused);
-        self.take_list(matcher, mended);
         self.take_config(config).await;
+        self.take_list(matcher, mended && !self.refused);
     }
 
     /// A report that is refused keeps no new list from judging: it goes on with what was known.
@@ -532,9 +533,7 @@ impl Pipeline {
         if (&config.state_dir, config.outbox) != (&self.config.state_dir, self.config.outbox) {
             warn!("`state_dir` and `[outbox]` change with the next start only");
         }
-        if config.kafka != self.config.kafka {
-            self.take_kafka(&config);
-        }
+        let kafka_taken = config.kafka == self.config.kafka || self.take_kafka(&config);
         let wanted: HashMap<&str, &FeedConfig> = config.feeds.iter().map(|f| (f.name(), f)).collect();
         let gone: Vec<String> = self
             .feeds
@@ -561,15 +560,19 @@ impl Pipeline {
         self.config.http = before.http;
         self.config.state_dir = before.state_dir;
         self.config.outbox = before.outbox;
+        if !kafka_taken {
+            self.config.kafka = before.kafka;
+        }
     }
 
-    fn take_kafka(&mut self, config: &Config) {
+    /// False when the old settings go on.
+    fn take_kafka(&mut self, config: &Config) -> bool {
         let prefix = |config: &Config| config.kafka.as_ref().map(|kafka| kafka.topic_prefix.clone());
         if prefix(config) != prefix(&self.config) {
             warn!(
                 "`[kafka] topic_prefix` changes with the next start only, and so do the settings beside it"
             );
-            return;
+            return false;
         }
         let events = self.events.clone();
         let reports: Reports = Box::new(move |report| drop(events.send(Event::Report(report))));
@@ -577,8 +580,12 @@ impl Pipeline {
             Ok(way) => {
                 *self.standing.lock().unwrap_or_else(PoisonError::into_inner) = way.standing;
                 self.queue.send(Event::Publisher(way.publisher));
+                true
             }
-            Err(error) => self.refuse(&error),
+            Err(error) => {
+                self.refuse(&error);
+                false
+            }
         }
     }
 

@@ -1,8 +1,10 @@
 //! The program as it is operated, on standard output: what changes under it, and who does not read.
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Stdio};
+use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -44,6 +46,55 @@ fn a_list_that_is_put_back_is_said_to_judge_again() {
     });
     let stopped = certsieve.stop();
     assert!(stopped.log.contains("goes on to judge"), "{}", stopped.log);
+}
+
+/// A file that holds a secret is part of the configuration, and its change is noticed as any other.
+#[test]
+fn a_rotated_token_is_what_the_feed_shows_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("ws://{}/", server.local_addr().unwrap());
+    let config = "\nheader = { Authorization = { file = \"token\" } }\n\n[http]";
+    let config = program::config("rotates", &url, "").replace("\n\n[http]", config);
+    program::write(folder.path(), &config, LIST);
+    let token = folder.path().join("token");
+    std::fs::write(&token, "Bearer first\n").unwrap();
+    // Nobody is let in; what was shown is kept.
+    let (shown, tokens) = channel();
+    std::thread::spawn(move || {
+        for stream in server.incoming().map_while(Result::ok) {
+            let head = BufReader::new(&stream).lines().map_while(Result::ok);
+            let header = head
+                .take_while(|line| !line.is_empty())
+                .find_map(|line| line.to_lowercase().strip_prefix("authorization: ").map(str::to_owned));
+            let _ = (&stream).write_all(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n");
+            if shown.send(header).is_err() {
+                return;
+            }
+        }
+    });
+    let certsieve = Certsieve::run(folder.path(), &["--stdout"]);
+    let first = tokens.recv_timeout(SOON).unwrap();
+    assert_eq!(first.as_deref(), Some("bearer first"));
+    std::fs::write(&token, "Bearer second\n").unwrap();
+    let second = std::iter::from_fn(|| tokens.recv_timeout(SOON).ok()).find(|shown| *shown != first);
+    assert_eq!(second.flatten().as_deref(), Some("bearer second"), "{}", certsieve.log());
+    drop(certsieve);
+}
+
+#[test]
+#[cfg(feature = "kafka")]
+fn a_rotated_password_makes_a_new_producer() {
+    let folder = tempfile::tempdir().unwrap();
+    let kafka = "[kafka]\nbrokers = \"127.0.0.1:1\"\nusername = \"u\"\npassword_file = \"password\"\n\
+                 [kafka.properties]\n\"security.protocol\" = \"sasl_plaintext\"\n\"sasl.mechanism\" = \"PLAIN\"\n";
+    program::write(folder.path(), &program::config("rotates", NOWHERE, kafka), LIST);
+    let password = folder.path().join("password");
+    std::fs::write(&password, "first\n").unwrap();
+    let mut certsieve = Certsieve::run(folder.path(), &[]);
+    std::fs::write(&password, "second\n").unwrap();
+    certsieve.until("a new producer", SOON, |c| c.log().contains("records go to Kafka anew").then_some(()));
+    certsieve.kill();
 }
 
 /// A `run --stdout` whose output only the test reads.
