@@ -1,7 +1,7 @@
 //! The program as it is operated, on standard output: what changes under it, and who does not read.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Stdio};
 use std::sync::mpsc::channel;
@@ -225,4 +225,27 @@ fn a_recording_waits_for_a_reader_that_stalls() {
     let records = records.join().unwrap();
     let matches = records.iter().filter(|record| record["topic"] == "certsieve.match.v1").count();
     assert_eq!(matches, count, "{}", run.log());
+}
+
+/// More clients than there are places ask without end and never read: who comes after them is answered.
+#[test]
+fn clients_that_never_read_keep_nobody_from_the_health_checks() {
+    let folder = tempfile::tempdir().unwrap();
+    program::write(folder.path(), &program::config("unread", NOWHERE, ""), LIST);
+    let (run, _unread) = Unread::run(folder.path());
+    let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(600);
+    let silent: Vec<TcpStream> = (0..100)
+        .map(|_| {
+            let mut client = TcpStream::connect(&run.address).unwrap();
+            // Those who came first may be sent away while they still ask.
+            let _ = client.write_all(&request);
+            client
+        })
+        .collect();
+    for _ in 0..5 {
+        let asked = Instant::now();
+        assert_eq!(program::get(&run.address, "/livez").map(|(code, _)| code), Some(200));
+        assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    }
+    drop(silent);
 }
