@@ -631,11 +631,4 @@ impl Batch {
         }
         findings.len() as u64
     }
-
-    /// Gives up the receipts too: their messages count as shed, and their indexes as never seen.
-    pub fn shed_receipts(&mut self) {
-        self.shed();
-        self.receipts = Receipts::default();
-        self.tally.shed += std::mem::take(&mut self.tally.unmatched);
-    }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -459,4 +460,38 @@ fn the_configuration_of_the_readme_loads() {
         let output = certsieve().current_dir(folder.path()).arg("check").output().expect("certsieve starts");
         assert!(output.status.success(), "{config}\n{}", String::from_utf8_lossy(&output.stderr));
     }
+}
+
+/// The parts of the image's context that the Dockerfile copies are not kept out by `.dockerignore`, and
+/// are enough for cargo: no bench or test that stays behind is missed.
+#[test]
+fn the_build_context_has_what_the_image_copies() {
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).expect("it is there");
+    let ignore = read(".dockerignore");
+    let lines = ignore.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let (kept, others): (Vec<_>, Vec<_>) = lines.partition(|line| line.starts_with('!'));
+    assert_eq!(others, ["*"], "everything else stays out");
+    let kept: BTreeSet<_> = kept.iter().map(|line| &line[1..]).collect();
+    let dockerfile = read("deploy/Dockerfile");
+    let copied: BTreeSet<_> = dockerfile
+        .lines()
+        .filter_map(|line| line.strip_prefix("COPY ").filter(|rest| !rest.starts_with("--from")))
+        .flat_map(|rest| rest.split(' ').rev().skip(1))
+        .collect();
+    assert_eq!(copied, kept);
+    let context = tempfile::tempdir().unwrap();
+    for name in copied {
+        let copy = Command::new("cp").arg("-r").arg(root().join(name)).arg(context.path()).status();
+        assert!(copy.unwrap().success(), "{name}");
+    }
+    // `cargo metadata` takes a manifest whose bench is missing, a build does not: one that is asked for
+    // nothing there is ends after the manifest was read, before anything is compiled.
+    let asked = Command::new(env!("CARGO"))
+        .args(["check", "--locked", "--offline", "--bin", "nothing-of-that-name"])
+        .current_dir(context.path())
+        .env("CARGO_TARGET_DIR", context.path().join("target"))
+        .output()
+        .expect("cargo starts");
+    let said = String::from_utf8_lossy(&asked.stderr);
+    assert!(said.contains("no bin target named `nothing-of-that-name`"), "{said}");
 }

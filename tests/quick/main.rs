@@ -3,6 +3,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+// Each test binary uses a part of it.
+#[allow(dead_code)]
+#[path = "../support/program.rs"]
+mod program;
+
 mod broken;
 mod cli;
 mod contract;
@@ -19,6 +24,7 @@ mod leaves;
 mod ledger;
 mod logs;
 mod month;
+mod operating;
 mod proxy;
 mod records;
 mod refill;
