@@ -113,6 +113,8 @@ struct Histograms {
     lag: Histogram,
     stages: [Histogram; STAGES.len()],
     commit: Histogram,
+    /// The same among the stages.
+    commit_stage: Histogram,
     delivery: [Histogram; Topic::ALL.len()],
     alert_latency: Histogram,
 }
@@ -199,6 +201,7 @@ impl Metrics {
             lag: histogram("feed_lag_seconds", &[("log", "unlisted")]),
             stages: STAGES.map(|stage| histogram("stage_duration_seconds", &[("stage", stage)])),
             commit: histogram("state_commit_duration_seconds", &[]),
+            commit_stage: histogram("stage_duration_seconds", &[("stage", "commit")]),
             delivery: Topic::ALL
                 .map(|topic| histogram("delivery_duration_seconds", &[("topic", topic.suffix())])),
             alert_latency: histogram("alert_latency_seconds", &[("origin", "feed")]),
@@ -295,6 +298,7 @@ impl Metrics {
 
     pub fn committed(&self, took: Duration) {
         self.histograms.commit.record(took.as_secs_f64());
+        self.histograms.commit_stage.record(took.as_secs_f64());
     }
 
     /// Bytes that the state takes up on disk.
