@@ -37,6 +37,7 @@ mod trust;
 pub use crate::problem::{Problem, Problems};
 use environment::Environment;
 pub use outbox::DEFAULT as DEFAULT_OUTBOX;
+pub use proxy::Proxies;
 pub use trust::read_authorities;
 
 /// Messages up to this size are read unless `max_message_bytes` says otherwise: a certificate of

@@ -14,6 +14,7 @@ pub mod feed;
 
 pub mod account;
 pub mod ccadb;
+pub mod ctlog;
 pub mod entry;
 pub mod judge;
 pub mod record;
@@ -25,6 +26,7 @@ pub mod store;
 
 pub mod clock;
 pub mod demo;
+pub mod fetch;
 pub mod http;
 pub mod metrics;
 pub mod topology;

@@ -1,9 +1,10 @@
 //! Which proxy a feed goes through: the one that its `proxy` names, or what the environment says.
 //!
-//! As curl has it: `https_proxy` for `wss://`, `http_proxy` for `ws://`, `all_proxy` for either where that
-//! is missing, unless `no_proxy` names the host; of each the name in lower case wins over the one in upper
-//! case, and an empty one is missing. Otherwise than in curl, `HTTP_PROXY` counts in upper case too: nobody
-//! runs this program as a CGI script, where a stranger could set it. Loopback is not special.
+//! As curl has it: `https_proxy` for `wss://` and `https://`, `http_proxy` for `ws://` and `http://`,
+//! `all_proxy` for either where that is missing, unless `no_proxy` names the host; of each the name in lower
+//! case wins over the one in upper case, and an empty one is missing. Otherwise than in curl, `HTTP_PROXY`
+//! counts in upper case too: nobody runs this program as a CGI script, where a stranger could set it. Loopback
+//! is not special.
 //!
 //! A proxy's URL may hold a password: no message repeats any part of it. A mistake in a variable is only
 //! told where a feed would go through it, and once.
@@ -12,7 +13,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::problem::Report;
+use crate::problem::{Problems, Report};
 
 use super::environment::Environment;
 use super::{Proxy, Secret, check_host_port};
@@ -37,10 +38,28 @@ impl<'e> Surroundings<'e> {
     }
 
     pub fn proxy(&mut self, to: &Target<'_>, report: &mut Report<'_>) -> Option<Proxy> {
-        let (name, url) = self.first(if to.secure { &FOR_WSS } else { &FOR_WS })?;
-        if self.first(&["no_proxy", "NO_PROXY"]).is_some_and(|(_, list)| is_named(list, to)) {
+        if self.exceptions().is_some_and(|list| is_named(list, to)) {
             return None;
         }
+        self.any(to.secure, report)
+    }
+
+    /// For hosts that are only known later.
+    pub fn proxies(&mut self, report: &mut Report<'_>) -> Proxies {
+        Proxies {
+            secure: self.any(true, report),
+            plain: self.any(false, report),
+            exceptions: self.exceptions().map(str::to_owned),
+        }
+    }
+
+    fn exceptions(&self) -> Option<&'e str> {
+        self.first(&["no_proxy", "NO_PROXY"]).map(|(_, list)| list)
+    }
+
+    /// Whatever the host.
+    fn any(&mut self, secure: bool, report: &mut Report<'_>) -> Option<Proxy> {
+        let (name, url) = self.first(if secure { &FOR_WSS } else { &FOR_WS })?;
         match parse(url, name) {
             Ok(proxy) => Some(proxy),
             Err(error) => {
@@ -61,7 +80,34 @@ impl<'e> Surroundings<'e> {
     }
 }
 
-/// Where a feed leads.
+/// What the environment says of proxies, for hosts that no configuration names: those of a log list.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Proxies {
+    secure: Option<Proxy>,
+    plain: Option<Proxy>,
+    exceptions: Option<String>,
+}
+
+impl Proxies {
+    /// Where there is no configuration file: of the environment alone, with what is wrong about it.
+    pub fn read(env: impl Iterator<Item = (String, String)>) -> Result<Proxies, Problems> {
+        let environment = Environment::new(env);
+        let mut report = Report::private("environment", "");
+        let proxies = Surroundings::new(&environment).proxies(&mut report);
+        let mut problems = Problems::default();
+        report.finish(&mut problems);
+        if problems.is_empty() { Ok(proxies) } else { Err(problems) }
+    }
+
+    /// The proxy for a URL.
+    pub fn of(&self, url: &str) -> Option<&Proxy> {
+        let to = Target::of(url)?;
+        let proxy = if to.secure { &self.secure } else { &self.plain };
+        proxy.as_ref().filter(|_| !self.exceptions.as_ref().is_some_and(|list| is_named(list, &to)))
+    }
+}
+
+/// Where a feed or another URL leads.
 pub struct Target<'u> {
     secure: bool,
     /// Without brackets.
@@ -70,11 +116,13 @@ pub struct Target<'u> {
 }
 
 impl<'u> Target<'u> {
-    /// Of a feed's URL; `None` where it has a mistake, which is told elsewhere.
+    /// `None` where the URL has a mistake, which is told elsewhere.
     pub fn of(url: &'u str) -> Option<Target<'u>> {
-        let (secure, rest) = match url.strip_prefix("wss://") {
-            Some(rest) => (true, rest),
-            None => (false, url.strip_prefix("ws://")?),
+        let (scheme, rest) = url.split_once("://")?;
+        let secure = match scheme {
+            "wss" | "https" => true,
+            "ws" | "http" => false,
+            _ => return None,
         };
         let (host, port) = host_and_port(rest.split(['/', '?', '#']).next()?)?;
         Some(Target { secure, host, port: port.unwrap_or(if secure { 443 } else { 80 }) })
@@ -204,7 +252,6 @@ fn network(text: &str) -> Option<IpNet> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::problem::Problems;
 
     fn resolve(url: &str, env: &[(&str, &str)]) -> (Option<Proxy>, Problems) {
         let environment = Environment::new(env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
@@ -304,6 +351,27 @@ mod tests {
             let (_, problems) = resolve("wss://feed.example.net/", &[socks, other]);
             assert!(problems.is_empty(), "{other:?}: {problems}");
         }
+    }
+
+    #[test]
+    fn what_is_kept_for_later_hosts_says_the_same() {
+        let read =
+            |env: &[(&str, &str)]| Proxies::read(env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
+        for (env, url, want) in [
+            (&[][..], "https://ct.example.net/log", None),
+            (&[("HTTPS_PROXY", "http://a:1")], "https://ct.example.net/log", Some("a:1")),
+            (&[("HTTPS_PROXY", "http://a:1")], "http://ct.example.net/log", None),
+            (&[("HTTPS_PROXY", "a:1"), ("HTTP_PROXY", "b:1")], "http://ct.example.net:8080/log", Some("b:1")),
+            (&[("ALL_PROXY", "a:1"), ("NO_PROXY", "example.net")], "https://ct.example.net/log", None),
+            (&[("ALL_PROXY", "a:1"), ("NO_PROXY", "example.net")], "https://ct.example.com/log", Some("a:1")),
+            (&[("ALL_PROXY", "a:1")], "ftp://ct.example.com/", None),
+        ] {
+            let proxies = read(env).unwrap();
+            assert_eq!(proxies.of(url).map(|proxy| proxy.to_string()).as_deref(), want, "{url} {env:?}");
+        }
+        let problems = read(&[("ALL_PROXY", "socks5://u:hunter2@proxy:1080")]).unwrap_err();
+        assert_eq!(problems.iter().count(), 1, "{problems}");
+        assert!(!problems.to_string().contains("hunter2"), "{problems}");
     }
 
     #[test]

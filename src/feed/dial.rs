@@ -44,7 +44,7 @@ const BYTES_PER_TURN: usize = 256 * 1024;
 const MAX_CAUSE: usize = 400;
 
 /// Where to.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Endpoint {
     pub secure: bool,
     /// A name or an address, without brackets.

@@ -11,6 +11,7 @@ mod support;
 #[path = "../support/topics.rs"]
 mod topics;
 
+mod apis;
 mod cloudevents;
 mod deploy;
 mod load;

@@ -19,6 +19,7 @@ mod identities;
 mod judging;
 mod leaves;
 mod ledger;
+mod logs;
 mod month;
 mod operating;
 mod proxy;

@@ -51,7 +51,7 @@ const SINGLE_KNOWERS: [(&str, &[&str]); 7] = [
     ("tokio_tungstenite", &["src/feed/certstream", "src/demo"]),
     ("rdkafka", &["src/publish", "src/demo/broker"]),
     ("redb", &["src/store"]),
-    ("hyper", &["src/http"]),
+    ("hyper", &["src/http", "src/fetch"]),
     // The type alone is a file's time too.
     ("SystemTime::now", &["src/clock"]),
     ("env::", &["src/config", "src/main"]),
@@ -121,6 +121,8 @@ fn each_library_has_one_knower() {
 
 #[test]
 fn the_log_client_knows_only_entries() {
+    // It waits by tokio's clock, and reaches nothing but through its `Transport`.
+    let known = ["tokio"];
     check(|file, wrong| {
         if !file.path.starts_with("src/ctlog/") {
             return;
@@ -130,6 +132,12 @@ fn the_log_client_knows_only_entries() {
                 let module = &code[at + "crate::".len()..];
                 if !["entry", "ctlog"].iter().any(|known| words(module).next() == Some(known)) {
                     wrong(line, "ctlog names another module than entry".to_owned());
+                }
+            }
+            let impure = IMPURE.into_iter().filter(|what| !known.contains(what) && *what != "Instant");
+            for what in impure.chain(["tokio::net", "tokio::fs", "tokio::spawn", "std::time::Instant"]) {
+                if knows(code, what) {
+                    wrong(line, format!("`{what}` in the log client"));
                 }
             }
         }
