@@ -21,8 +21,10 @@ use crate::account::Bounds;
 use crate::ccadb::Authorities;
 use crate::document::{self, Keys, Later};
 use crate::problem::Report;
+use crate::watch::canary::Canary;
 use crate::watch::list::{self, Bulk, WatchList};
 
+mod canary;
 mod environment;
 mod feed;
 mod kafka;
@@ -75,6 +77,8 @@ pub struct Config {
     pub outbox: Bounds,
     /// `[refill]`: the logs themselves.
     pub refill: Option<RefillConfig>,
+    /// `[[canary]]`: what must appear every so often.
+    pub canaries: Vec<Canary>,
 }
 
 /// The configuration and everything that it names.
@@ -306,13 +310,15 @@ fn config(path: &Path, mut keys: Keys<'_, '_>, report: &mut Report<'_>, environm
     let refill = keys
         .table(report, "refill", "[refill]")
         .map(|keys| refill::read(path, keys, report, &mut surroundings));
-    let elsewhere: [(&str, &[&str]); 6] = [
+    let canaries = canary::all(&mut keys, report);
+    let elsewhere: [(&str, &[&str]); 7] = [
         ("[[feed]]", feed::KEYS),
         ("[kafka]", kafka::KEYS),
         ("[http]", &["listen"]),
         ("[trust]", trust::KEYS),
         ("[outbox]", outbox::KEYS),
         ("[refill]", refill::KEYS),
+        ("[[canary]]", canary::KEYS),
     ];
     keys.finish(report, NOTHING_LATER, &elsewhere);
     let trust = trust.unwrap_or_default();
@@ -328,6 +334,7 @@ fn config(path: &Path, mut keys: Keys<'_, '_>, report: &mut Report<'_>, environm
         trust,
         outbox,
         refill,
+        canaries,
     }
 }
 

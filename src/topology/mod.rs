@@ -47,6 +47,7 @@ use crate::refill::{self, Lists, Reach};
 use crate::sieve::Sieve;
 use crate::store::Found;
 use crate::watch::Matcher;
+use crate::watch::canary::Canaries;
 
 /// What is left to deliver after a signal has so long; systemd and Kubernetes kill after 30 s or more.
 const FLUSH_WITHIN: Duration = Duration::from_secs(15);
@@ -193,11 +194,13 @@ impl Pipeline {
         // The account's thread outlives the publisher.
         let reports: Reports = Box::new(move |report| drop(reports.send(Event::Report(report))));
         let way = make(&config, reports).map_err(RunError::Publisher)?;
+        let canaries = Arc::new(Canaries::new(&config.canaries));
+        let sieve = Sieve::new(matcher).knowing(authorities).looking_for(canaries);
         Ok(Pipeline {
             config,
             source,
             make,
-            sieve: Arc::new(ArcSwap::from_pointee(Sieve::new(matcher).knowing(authorities))),
+            sieve: Arc::new(ArcSwap::from_pointee(sieve)),
             metrics,
             standing: Arc::new(Mutex::new(way.standing)),
             queue: Queue::new(events.clone()),
@@ -357,6 +360,7 @@ impl Pipeline {
             account.grace(refill.grace.as_millis() as i64);
         }
         account.resume(past.state);
+        account.look_for(&self.config.canaries, clock::now());
         // The first scrape knows what was found.
         account.tend_logs(clock::now());
         self.metrics.settle(0, account.counts());
@@ -526,7 +530,9 @@ impl Pipeline {
         self.metrics.list_loaded(&matcher, true);
         let authorities = self.sieve.load().authorities().clone();
         let logs = self.sieve.load().logs().clone();
-        self.sieve.store(Arc::new(Sieve::new(matcher).knowing(authorities).naming(logs)));
+        let canaries = self.sieve.load().canaries().clone();
+        let sieve = Sieve::new(matcher).knowing(authorities).naming(logs).looking_for(canaries);
+        self.sieve.store(Arc::new(sieve));
         let message = format!("watch list {version} judges from now on, {assets} assets");
         info!("{message}");
         self.queue.send(Event::ListChanged { version, message });
@@ -541,6 +547,9 @@ impl Pipeline {
         }
         if config.kafka != self.config.kafka {
             self.take_kafka(&config);
+        }
+        if config.canaries != self.config.canaries {
+            self.take_canaries(&config);
         }
         let wanted: HashMap<&str, &FeedConfig> = config.feeds.iter().map(|f| (f.name(), f)).collect();
         let gone: Vec<String> = self
@@ -568,6 +577,14 @@ impl Pipeline {
         self.config.http = before.http;
         self.config.state_dir = before.state_dir;
         self.config.outbox = before.outbox;
+    }
+
+    fn take_canaries(&self, config: &Config) {
+        let canaries = config.canaries.clone();
+        info!("{} canaries are looked for from now on", canaries.len());
+        let compiled = Arc::new(Canaries::new(&canaries));
+        self.sieve.rcu(|sieve| sieve.looking_for(compiled.clone()));
+        self.queue.send(Event::Ask(Box::new(move |account, now| account.look_for(&canaries, now))));
     }
 
     fn take_kafka(&mut self, config: &Config) {
