@@ -25,8 +25,10 @@ use crate::account::Bounds;
 use crate::ccadb::Authorities;
 use crate::document::{self, Keys, Later};
 use crate::problem::Report;
+use crate::watch::canary::Canary;
 use crate::watch::list::{self, Bulk, WatchList};
 
+mod canary;
 mod environment;
 mod feed;
 mod kafka;
@@ -81,6 +83,8 @@ pub struct Config {
     pub refill: Option<RefillConfig>,
     /// Files that its keys name, secrets above all: what stands in them is part of it.
     pub files: Vec<PathBuf>,
+    /// `[[canary]]`: what must appear every so often.
+    pub canaries: Vec<Canary>,
 }
 
 /// The configuration and everything that it names.
@@ -300,6 +304,7 @@ const TABLES: &[(&str, &[&str])] = &[
     ("[trust]", trust::KEYS),
     ("[outbox]", outbox::KEYS),
     ("[refill]", refill::KEYS),
+    ("[[canary]]", canary::KEYS),
 ];
 
 fn config(path: &Path, mut keys: Keys<'_, '_>, report: &mut Report<'_>, environment: &Environment) -> Config {
@@ -323,6 +328,7 @@ fn config(path: &Path, mut keys: Keys<'_, '_>, report: &mut Report<'_>, environm
     let refill = keys
         .table(report, "refill", "[refill]")
         .map(|keys| refill::read(path, keys, report, &mut surroundings));
+    let canaries = canary::all(&mut keys, report);
     keys.finish(report, NOTHING_LATER, TABLES);
     let trust = trust.unwrap_or_default();
     let outbox = outbox.unwrap_or(outbox::DEFAULT);
@@ -339,6 +345,7 @@ fn config(path: &Path, mut keys: Keys<'_, '_>, report: &mut Report<'_>, environm
         outbox,
         refill,
         files,
+        canaries,
     }
 }
 

@@ -6,7 +6,7 @@
 //! Histograms take rare or sampled values. Every series whose labels are known is there from the start,
 //! at 0: a counter that is born at 1 has no increase.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use metrics_exporter_prometheus::{
     BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
 
+use crate::account::canaries::CanaryState;
 use crate::account::following::Standing;
 use crate::account::logs::LogState;
 use crate::account::{AssetCounts, Counts, JournalError, Settled};
@@ -81,6 +82,8 @@ struct Totals {
     log_labels: HashMap<Arc<str>, Arc<str>>,
     log_list: Option<Timestamp>,
     refill: Vec<(Arc<str>, [u64; OUTCOMES.len()])>,
+    /// Those that were looked for once: their series stay.
+    former_canaries: BTreeSet<Arc<str>>,
     clock_skew: u64,
     list: Option<List>,
     /// By the label that an asset had when they were raised.
@@ -117,6 +120,17 @@ impl Totals {
             let known = self.list.as_ref().is_some_and(|list| list.assets.contains(asset));
             let label = if known { asset.as_str() } else { OTHER };
             self.alerts.entry(label.to_owned()).or_default().add(&before, now);
+        }
+    }
+}
+
+impl Totals {
+    /// Remembers canaries that are looked for no more.
+    fn part_with(&mut self, now: &Arc<Vec<CanaryState>>) {
+        let before = std::mem::take(&mut self.counts.canaries);
+        if !Arc::ptr_eq(&before, now) {
+            self.former_canaries.extend(before.iter().map(|canary| canary.name.clone()));
+            self.former_canaries.retain(|name| !now.iter().any(|canary| canary.name == *name));
         }
     }
 }
@@ -160,6 +174,8 @@ const DESCRIPTIONS: &[(&str, char, &str)] = &[
     ("log_implausible_total", 'c', "Indexes at or beyond the tree's size, which count as never seen."),
     ("logs", 'g', "Logs by state."),
     ("log_list_timestamp_seconds", 'g', "Of what day the list of logs is; 0 without one."),
+    ("canary_last_seen_timestamp_seconds", 'g', "When the canary was last seen; 0 before the first time."),
+    ("canary_overdue", 'g', "Whether the canary was not seen for longer than its every."),
     ("refill_requests_total", 'c', "Requests to logs, by result."),
     ("refill_backlog", 'g', "Indexes that are to be read from logs."),
     ("records_total", 'c', "Records numbered."),
@@ -286,6 +302,7 @@ impl Metrics {
         let mut totals = self.totals();
         totals.in_flight = totals.in_flight.saturating_sub(messages);
         totals.attribute(&counts.assets);
+        totals.part_with(&counts.canaries);
         totals.counts.clone_from(counts);
         totals.turned = Some(Instant::now());
     }
@@ -487,6 +504,14 @@ impl Metrics {
             self.time("last_alert_timestamp_seconds", &[("severity", severity.label())], at);
         }
         self.set_logs(totals);
+        for canary in counts.canaries.iter() {
+            let label = [("canary", &*canary.name)];
+            self.time("canary_last_seen_timestamp_seconds", &label, canary.seen);
+            self.gauge("canary_overdue", &label, f64::from(u8::from(canary.missing)));
+        }
+        for canary in &totals.former_canaries {
+            self.gauge("canary_overdue", &[("canary", canary)], 0.0);
+        }
         self.gauge("state_bytes", &[], totals.state_bytes as f64);
         for (reason, count) in JournalError::REASONS.iter().zip(totals.state_errors) {
             self.counter("state_errors_total", &[("reason", reason)], count);

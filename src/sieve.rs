@@ -21,6 +21,7 @@ use crate::entry::{
 use crate::judge::{Verdict, claim, judge, suspect};
 use crate::record::Arrival;
 use crate::record::MAX_ORIGINAL_BYTES;
+use crate::watch::canary::Canaries;
 use crate::watch::{Hit, Matcher, Policy, STEPS};
 
 /// What a message is read from.
@@ -49,6 +50,7 @@ pub struct Sieve {
     matcher: Arc<Matcher>,
     authorities: Arc<Authorities>,
     logs: Arc<KnownLogs>,
+    canaries: Arc<Canaries>,
     needs_certificates: Option<&'static str>,
 }
 
@@ -213,6 +215,8 @@ pub struct Tally {
     pub lags: Vec<(Option<Arc<str>>, f64)>,
     /// As [`STAGES`], sampled.
     pub stages: Vec<(usize, Duration)>,
+    /// Canaries that were seen, each once, with when it last was.
+    pub sightings: Vec<(Arc<str>, Timestamp)>,
 }
 
 impl Tally {
@@ -239,7 +243,8 @@ impl Sieve {
             (false, false) => None,
         };
         let (authorities, logs) = (Authorities::built_in(), Arc::default());
-        Sieve { matcher: Arc::new(matcher), authorities, logs, needs_certificates }
+        let canaries = Arc::default();
+        Sieve { matcher: Arc::new(matcher), authorities, logs, canaries, needs_certificates }
     }
 
     /// The same list with other knowledge of authorities.
@@ -250,6 +255,15 @@ impl Sieve {
     /// The same list with other knowledge of logs.
     pub fn naming(&self, logs: Arc<KnownLogs>) -> Sieve {
         Sieve { logs, ..self.clone() }
+    }
+
+    /// The same list, with these canaries beside it.
+    pub fn looking_for(&self, canaries: Arc<Canaries>) -> Sieve {
+        Sieve { canaries, ..self.clone() }
+    }
+
+    pub fn canaries(&self) -> &Arc<Canaries> {
+        &self.canaries
     }
 
     pub fn logs(&self) -> &Arc<KnownLogs> {
@@ -361,6 +375,9 @@ impl Sieve {
             let lag = arrival.received.millis_since(time) as f64 / 1000.0;
             out.tally.lags.push((entry.log.clone(), lag));
         }
+        if !self.canaries.is_empty() {
+            self.sight(entry.identities, arrival.received, &mut out.tally);
+        }
         hits.clear();
         self.matches(entry.identities, found, hits);
         watch.lap(1, &mut out.tally);
@@ -409,6 +426,22 @@ impl Sieve {
             arrival: arrival.clone(),
         });
         Ok(outcome)
+    }
+
+    /// Notes the canaries among the identities.
+    fn sight(&self, identities: &Identities, now: Timestamp, tally: &mut Tally) {
+        for identity in identities.iter() {
+            let canary = match identity.value {
+                Value::Name { ascii, .. } => self.canaries.name(identities.text(ascii)),
+                Value::Address(address) => self.canaries.address(address),
+                Value::Network(_) => None,
+            };
+            let Some(canary) = canary else { continue };
+            match tally.sightings.iter_mut().find(|(seen, _)| seen == canary) {
+                Some((_, at)) => *at = now,
+                None => tally.sightings.push((canary.clone(), now)),
+            }
+        }
     }
 
     /// Which identities match what: the index of each beside the hit.

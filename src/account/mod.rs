@@ -7,6 +7,7 @@
 //! An index enters the ledger only together with its records: a batch is admitted whole, or its findings
 //! are shed and their indexes with them. A commit holds both, or neither.
 
+pub mod canaries;
 pub mod caps;
 pub mod commit;
 pub mod evidence;
@@ -32,11 +33,13 @@ use crate::record::{
 };
 use crate::sieve::{Batch, Finding, MALFORMED_REASONS, Origin, Run};
 use crate::watch::Severity;
+use crate::watch::canary::Canary;
 use crate::watch::list::WHOLE_LIST;
 
 pub use commit::{Commit, InMemory, Journal, JournalError, MAX_REFUSED, Refused, RefusedState, Seen, State};
 pub use outbox::Bounds;
 
+use canaries::{CanaryState, Roll};
 use caps::Caps;
 use evidence::Evidence;
 use following::Following;
@@ -69,6 +72,7 @@ pub struct Account {
     ledger: Ledger,
     following: Following,
     evidence: Evidence,
+    canaries: Roll,
     /// What waited for evidence, and the log's bytes do not match.
     unconfirmed: Vec<Finding>,
     raised: Raised,
@@ -135,6 +139,8 @@ pub struct Counts {
     pub logs: Arc<Vec<LogState>>,
     /// Records that Kafka refused and that are kept.
     pub refused: Arc<Vec<RefusedState>>,
+    /// As of a second ago at most.
+    pub canaries: Arc<Vec<CanaryState>>,
 }
 
 /// Plain counts of one asset.
@@ -183,6 +189,7 @@ impl Account {
             ledger: Ledger::default(),
             following: Following::new(GRACE_MS),
             evidence: Evidence::default(),
+            canaries: Roll::default(),
             unconfirmed: Vec::new(),
             raised: Raised::default(),
             caps: Caps::default(),
@@ -380,6 +387,24 @@ impl Account {
         if let Some(health) = self.sayings.say(health, now) {
             self.publish_health(&health, now);
         }
+    }
+
+    /// Looks for these canaries from now on.
+    pub fn look_for(&mut self, canaries: &[Canary], now: Timestamp) {
+        self.canaries.look_for(canaries, now);
+        self.counts.canaries = Arc::new(self.canaries.states());
+    }
+
+    /// Canaries were seen; those that were missing are returned.
+    pub fn sighted(&mut self, sightings: &[(Arc<str>, Timestamp)]) -> Vec<Arc<str>> {
+        self.canaries.seen(sightings)
+    }
+
+    /// What is to be said of canaries that are missing; to be asked about once a second.
+    pub fn missing_canaries(&mut self, now: Timestamp) -> Vec<Health> {
+        let missing = self.canaries.missing(now);
+        self.counts.canaries = Arc::new(self.canaries.states());
+        missing
     }
 
     fn publish_health(&mut self, health: &Health, now: Timestamp) {

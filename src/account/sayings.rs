@@ -104,7 +104,8 @@ fn subject(kind: HealthKind) -> Subject {
 
 fn about(health: &Health) -> String {
     let detail = &health.detail;
-    detail.log.as_ref().or(detail.feed.as_ref()).or(detail.asset.as_ref()).cloned().unwrap_or_default()
+    let about = [&detail.log, &detail.feed, &detail.asset, &detail.canary];
+    about.into_iter().flatten().next().cloned().unwrap_or_default()
 }
 
 #[cfg(test)]

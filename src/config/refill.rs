@@ -37,6 +37,7 @@ const ASK_EVERY: Duration = Duration::from_secs(60);
 
 /// A day's grace is no account any more; a log that is asked every second for its size says so.
 const TIMES: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
+const TIMES_HINT: &str = "it is one second to a day";
 
 /// `[refill]`: the logs themselves.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -111,8 +112,8 @@ pub fn read(
         read.ok()
     });
     let ca_file = keys.text(report, "ca_file").map(|path| beside(file, path.get_ref()));
-    let grace = time(&mut keys, report, "grace").unwrap_or(GRACE);
-    let ask_every = time(&mut keys, report, "ask_every").unwrap_or(ASK_EVERY);
+    let grace = time(&mut keys, report, "grace", &TIMES, TIMES_HINT).unwrap_or(GRACE);
+    let ask_every = time(&mut keys, report, "ask_every", &TIMES, TIMES_HINT).unwrap_or(ASK_EVERY);
     let requests_per_second = number(&mut keys, report, "requests_per_second", 1..=10_000).unwrap_or(10);
     let concurrent_requests = number(&mut keys, report, "concurrent_requests", 1..=64).unwrap_or(2);
     keys.finish(report, NOTHING_LATER, &[]);
@@ -156,7 +157,13 @@ fn number(
 }
 
 /// Whole seconds, or text with a unit.
-fn time(keys: &mut Keys<'_, '_>, report: &mut Report<'_>, name: &'static str) -> Option<Duration> {
+pub fn time(
+    keys: &mut Keys<'_, '_>,
+    report: &mut Report<'_>,
+    name: &'static str,
+    range: &std::ops::RangeInclusive<Duration>,
+    hint: &str,
+) -> Option<Duration> {
     let value = keys.value(name)?;
     let parsed = match value.get_ref() {
         DeValue::Integer(_) => Duration::from_secs(*keys.number(report, name)?.get_ref()),
@@ -174,9 +181,9 @@ fn time(keys: &mut Keys<'_, '_>, report: &mut Report<'_>, name: &'static str) ->
             return None;
         }
     };
-    if !TIMES.contains(&parsed) {
+    if !range.contains(&parsed) {
         let message = format!("{name} is {} s", parsed.as_secs());
-        report.add(value.span(), message, "it is one second to a day");
+        report.add(value.span(), message, hint);
         return None;
     }
     Some(parsed)

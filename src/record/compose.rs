@@ -365,10 +365,11 @@ impl Composer {
             log: health.detail.log.as_deref().map(|l| cut(l, MAX_TEXT_BYTES)),
             feed: health.detail.feed.as_deref().map(|f| cut(f, MAX_TEXT_BYTES)),
             asset: health.detail.asset.clone(),
+            canary: health.detail.canary.clone(),
             ..health.detail
         };
-        let about = detail.log.as_deref().or(detail.feed.as_deref()).or(detail.asset.as_deref());
-        let log = about.unwrap_or("-").to_owned();
+        let about = [&detail.log, &detail.feed, &detail.asset, &detail.canary];
+        let log = about.into_iter().flatten().next().map_or("-", String::as_str).to_owned();
         let what = match (detail.first, detail.last) {
             (Some(first), Some(last)) => format!("{first}-{last}"),
             _ => now.to_string(),

@@ -271,6 +271,8 @@ pub struct HealthDetail {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub asset: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub canary: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub first: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last: Option<u64>,

@@ -202,6 +202,9 @@ impl Desk {
     fn admit(&mut self, batch: Batch, size: Taken) -> u64 {
         let messages = batch.tally.messages();
         self.metrics.samples(&batch.tally);
+        for canary in self.account.sighted(&batch.tally.sightings) {
+            info!("canary {canary} is back: it was seen again");
+        }
         self.account.admit(batch, clock::now());
         self.queue.give(size);
         if let Some(wanted) = &self.wanted {
@@ -293,8 +296,18 @@ impl Desk {
         self.complained = Complained { at: Some(Instant::now()), shed, rejected, early };
     }
 
+    /// Says which canaries are missing.
+    fn miss_canaries(&mut self) {
+        let now = clock::now();
+        for health in self.account.missing_canaries(now) {
+            warn!("{}", health.message);
+            self.account.say(health, now);
+        }
+    }
+
     fn commit(&mut self) {
         self.complain();
+        self.miss_canaries();
         let commit = self.account.commit(clock::now());
         let started = Instant::now();
         match self.journal.commit(&commit) {

@@ -48,6 +48,7 @@ use crate::refill::{self, Lists, Reach};
 use crate::sieve::Sieve;
 use crate::store::Found;
 use crate::watch::Matcher;
+use crate::watch::canary::Canaries;
 
 /// A stop takes no longer, whatever hangs: systemd and Kubernetes kill after 30 s or more.
 const STOP_WITHIN: Duration = Duration::from_secs(15);
@@ -208,11 +209,13 @@ impl Pipeline {
         // The account's thread outlives the publisher.
         let reports: Reports = Box::new(move |report| drop(reports.send(Event::Report(report))));
         let way = make(&config, reports).map_err(RunError::Publisher)?;
+        let canaries = Arc::new(Canaries::new(&config.canaries));
+        let sieve = Sieve::new(matcher).knowing(authorities).looking_for(canaries);
         Ok(Pipeline {
             config,
             source,
             make,
-            sieve: Arc::new(ArcSwap::from_pointee(Sieve::new(matcher).knowing(authorities))),
+            sieve: Arc::new(ArcSwap::from_pointee(sieve)),
             metrics,
             standing: Arc::new(Mutex::new(way.standing)),
             queue: Queue::new(events.clone()),
@@ -391,6 +394,7 @@ impl Pipeline {
             account.grace(refill.grace.as_millis() as i64);
         }
         account.resume(past.state);
+        account.look_for(&self.config.canaries, clock::now());
         // The first scrape knows what was found.
         account.tend_logs(clock::now());
         self.metrics.settle(0, account.counts());
@@ -566,7 +570,9 @@ impl Pipeline {
         self.metrics.list_loaded(&matcher, true);
         let authorities = self.sieve.load().authorities().clone();
         let logs = self.sieve.load().logs().clone();
-        self.sieve.store(Arc::new(Sieve::new(matcher).knowing(authorities).naming(logs)));
+        let canaries = self.sieve.load().canaries().clone();
+        let sieve = Sieve::new(matcher).knowing(authorities).naming(logs).looking_for(canaries);
+        self.sieve.store(Arc::new(sieve));
         let message = match same {
             true => {
                 format!("all files are whole again: watch list {version} goes on to judge, {assets} assets")
@@ -583,6 +589,9 @@ impl Pipeline {
         }
         if (&config.state_dir, config.outbox) != (&self.config.state_dir, self.config.outbox) {
             warn!("`state_dir` and `[outbox]` change with the next start only");
+        }
+        if config.canaries != self.config.canaries {
+            self.take_canaries(&config);
         }
         let kafka_taken = config.kafka == self.config.kafka || self.take_kafka(&config);
         let wanted: HashMap<&str, &FeedConfig> = config.feeds.iter().map(|f| (f.name(), f)).collect();
@@ -614,6 +623,14 @@ impl Pipeline {
         if !kafka_taken {
             self.config.kafka = before.kafka;
         }
+    }
+
+    fn take_canaries(&self, config: &Config) {
+        let canaries = config.canaries.clone();
+        info!("{} canaries are looked for from now on", canaries.len());
+        let compiled = Arc::new(Canaries::new(&canaries));
+        self.sieve.rcu(|sieve| sieve.looking_for(compiled.clone()));
+        self.queue.send(Event::Ask(Box::new(move |account, now| account.look_for(&canaries, now))));
     }
 
     /// False when the old settings go on.

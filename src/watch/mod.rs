@@ -20,6 +20,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod canary;
 pub mod domains;
 pub mod expect;
 mod extent;
