@@ -169,6 +169,7 @@ fn config(server: &Server, broker: &Broker, args: &DemoArgs) -> Config {
             proxies: Proxies::default(),
         }),
         files: Vec::new(),
+        canaries: Vec::new(),
     }
 }
 
