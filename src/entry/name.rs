@@ -352,7 +352,7 @@ impl Reading {
         }
         let host = bare_host(part);
         if host.len() > MAX_NAME_BYTES {
-            return self.ends(host, odd, out);
+            return self.ends(host, false, odd, out);
         }
         if self.joined && address(host).is_none() && !host.trim_matches(DOTS).contains(DOTS) {
             return;
@@ -370,7 +370,7 @@ impl Reading {
     /// All of it as one name.
     fn as_one(&self, text: &str, odd: Anomalies, out: &mut Identities) {
         if text.len() > MAX_NAME_BYTES {
-            return self.ends(text, odd, out);
+            return self.ends(text, true, odd, out);
         }
         let raw = self.raw(text, out);
         if push_address(text, raw, self.place, odd, out) {
@@ -382,15 +382,18 @@ impl Reading {
         }
     }
 
-    /// Start and end of what is too long for a name, each with a label that is none for the rest.
-    fn ends(&self, text: &str, mut odd: Anomalies, out: &mut Identities) {
+    /// Start and end of what is too long for a name, each with a label that is none for the rest. `is_whole`:
+    /// it is all that stood there.
+    fn ends(&self, text: &str, is_whole: bool, mut odd: Anomalies, out: &mut Identities) {
         odd.add(Anomaly::NameTooLong);
         let boundary = |from: usize| (from..text.len()).find(|i| text.is_char_boundary(*i)).unwrap_or(from);
         let (start, _) = text.split_at(boundary(MAX_NAME_BYTES / 2));
         let (_, end) = text.split_at(boundary(text.len() - MAX_NAME_BYTES / 2));
         let (head, _) = normalise(start.rsplit_once(DOTS).map_or("", |(head, _)| head));
         let (tail, _) = normalise(end.split_once(DOTS).map_or("", |(_, tail)| tail));
-        for (name, piece) in [(format!("{head}.?"), start), (format!("?.{tail}"), end)] {
+        let names = [(format!("{head}.?"), start), (format!("?.{tail}"), end)];
+        // Of joined ones the start was read part by part.
+        for (name, piece) in names.into_iter().skip(usize::from(self.joined && is_whole)) {
             let raw = out.keep(piece);
             read_normalised(name.trim_matches('.'), raw, self.place, odd, out);
         }
