@@ -9,6 +9,7 @@
 //! What keys mean to Kafka or a feed is left to those; here stands what can be known without a
 //! connection. Keys of the contract that come with a later version are refused by name.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read;
@@ -16,6 +17,9 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
 use crate::account::Bounds;
 use crate::ccadb::Authorities;
@@ -79,6 +83,8 @@ pub struct Config {
     pub refill: Option<RefillConfig>,
     /// `[[canary]]`: what must appear every so often.
     pub canaries: Vec<Canary>,
+    /// Files that its keys name, secrets above all: what stands in them is part of it.
+    pub files: Vec<PathBuf>,
 }
 
 /// The configuration and everything that it names.
@@ -284,10 +290,22 @@ fn read(path: &Path, env: impl Iterator<Item = (String, String)>) -> (Config, Pr
     let mut document = document::parse(&mut report).into_inner();
     environment.lay_over(&mut document, &mut report);
     let keys = Keys::new(&document, 0..0, "the configuration");
-    let config = config(path, keys, &mut report, &environment);
+    let mut config = config(path, keys, &mut report, &environment);
+    config.files = named_files(path, &document);
     report.finish(&mut problems);
     (config, problems)
 }
+
+/// Every table with its keys, for those that stand elsewhere.
+const TABLES: &[(&str, &[&str])] = &[
+    ("[[feed]]", feed::KEYS),
+    ("[kafka]", kafka::KEYS),
+    ("[http]", &["listen"]),
+    ("[trust]", trust::KEYS),
+    ("[outbox]", outbox::KEYS),
+    ("[refill]", refill::KEYS),
+    ("[[canary]]", canary::KEYS),
+];
 
 fn config(path: &Path, mut keys: Keys<'_, '_>, report: &mut Report<'_>, environment: &Environment) -> Config {
     let instance = instance(&mut keys, report, environment);
@@ -311,18 +329,10 @@ fn config(path: &Path, mut keys: Keys<'_, '_>, report: &mut Report<'_>, environm
         .table(report, "refill", "[refill]")
         .map(|keys| refill::read(path, keys, report, &mut surroundings));
     let canaries = canary::all(&mut keys, report);
-    let elsewhere: [(&str, &[&str]); 7] = [
-        ("[[feed]]", feed::KEYS),
-        ("[kafka]", kafka::KEYS),
-        ("[http]", &["listen"]),
-        ("[trust]", trust::KEYS),
-        ("[outbox]", outbox::KEYS),
-        ("[refill]", refill::KEYS),
-        ("[[canary]]", canary::KEYS),
-    ];
-    keys.finish(report, NOTHING_LATER, &elsewhere);
+    keys.finish(report, NOTHING_LATER, TABLES);
     let trust = trust.unwrap_or_default();
     let outbox = outbox.unwrap_or(outbox::DEFAULT);
+    let files = Vec::new();
     Config {
         file: path.to_owned(),
         instance,
@@ -335,7 +345,25 @@ fn config(path: &Path, mut keys: Keys<'_, '_>, report: &mut Report<'_>, environm
         outbox,
         refill,
         canaries,
+        files,
     }
+}
+
+/// What keys such as `password_file` and `header = { … = { file = … } }` name, wherever they stand.
+fn named_files(path: &Path, table: &DeTable<'_>) -> Vec<PathBuf> {
+    let of_value = |(key, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
+        let key: &Cow<'_, str> = key.get_ref();
+        match value.get_ref() {
+            DeValue::String(named) if key == "file" || key.ends_with("_file") => vec![beside(path, named)],
+            DeValue::Table(table) => named_files(path, table),
+            DeValue::Array(list) => {
+                let tables = list.iter().filter_map(|value| value.get_ref().as_table());
+                tables.flat_map(|table| named_files(path, table)).collect()
+            }
+            _ => Vec::new(),
+        }
+    };
+    table.iter().flat_map(of_value).collect()
 }
 
 fn instance(keys: &mut Keys<'_, '_>, report: &mut Report<'_>, environment: &Environment) -> String {
@@ -456,6 +484,8 @@ fn shown(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     /// A folder with the files that a configuration names.
@@ -604,6 +634,8 @@ problem_reporting = "problems.csv"
         assert_eq!(config.http.as_ref().unwrap().listen, "127.0.0.1:9464");
         let files: Vec<_> = config.trust.files().collect();
         assert_eq!(files, [at("V4a.csv"), PathBuf::from("/var/ccadb/V4b.csv"), at("problems.csv")]);
+        let files: BTreeSet<_> = config.files.iter().filter_map(|path| path.file_name()?.to_str()).collect();
+        assert_eq!(files, BTreeSet::from(["ca.pem", "key.pem", "token", "password"]));
         assert!(!format!("{config:?}").contains("hunter2"));
     }
 
@@ -853,8 +885,22 @@ contact = "ops"
             ("CERTSIEVE_LOG", "debug"),
             ("CERTSIEVE_CONFIG", "x"),
             ("CERTSIEVE_SERVICE_HOST", "10.0.0.1"),
+            ("CERTSIEVE_SERVICE_PORT", "9464"),
+            ("CERTSIEVE_SERVICE_PORT_HTTP_METRICS", "9464"),
             ("CERTSIEVE_PORT", "tcp://10.0.0.1:9464"),
+            ("CERTSIEVE_PORT_9464_TCP", "tcp://10.0.0.1:9464"),
             ("CERTSIEVE_PORT_9464_TCP_ADDR", "10.0.0.1"),
+            ("CERTSIEVE_KAFKA_SERVICE_HOST", "fd00::1"),
+            ("CERTSIEVE_KAFKA_SERVICE_PORT", "9092"),
+            ("CERTSIEVE_KAFKA_PORT", "tcp://[fd00::1]:9092"),
+            ("CERTSIEVE_KAFKA_PORT_9092_TCP", "tcp://[fd00::1]:9092"),
+            ("CERTSIEVE_KAFKA_PORT_9092_TCP_PROTO", "tcp"),
+            ("CERTSIEVE_KAFKA_PORT_9092_TCP_PORT", "9092"),
+            ("CERTSIEVE_MY_PORT_1_PORT_9092_UDP_ADDR", "10.0.0.1"),
+            ("CERTSIEVE_TRUST__CCADB", "V4a.csv,V4b.csv"),
+            ("CERTSIEVE_TRUST__PROBLEM_REPORTING", "p.csv"),
+            ("CERTSIEVE_OUTBOX__MEMORY_BYTES", "8388608"),
+            ("CERTSIEVE_OUTBOX__STATE_BYTES", "0"),
         ];
         let config = load("", &env).unwrap_or_else(|problems| panic!("{problems}"));
         assert_eq!(config.instance, "b");
@@ -867,7 +913,25 @@ contact = "ops"
         assert_eq!((kafka.brokers.as_str(), kafka.create_topics), ("a:1,b:2", false));
         assert_eq!(kafka.password.as_ref().map(Secret::expose), Some("hunter2"));
         assert_eq!(kafka.properties["security.protocol"].expose(), "SASL_SSL");
+        let reports: Vec<_> = config.trust.files().filter_map(|path| path.file_name()).collect();
+        assert_eq!(reports, ["V4a.csv", "V4b.csv", "p.csv"]);
+        assert_eq!(config.outbox, Bounds { memory: 8 * 1024 * 1024, store: 0 });
         assert!(!format!("{config:?}").contains("hunter2"));
+    }
+
+    /// Whatever it means, it is asked for: no table of the configuration is out of a variable's reach.
+    #[test]
+    fn every_key_of_every_table_is_reached_by_a_variable() {
+        for (title, keys) in TABLES {
+            let table = title.trim_matches(['[', ']']).to_ascii_uppercase();
+            let table = if title.starts_with("[[") { format!("{table}__0") } else { table };
+            for key in *keys {
+                let name = format!("CERTSIEVE_{table}__{}", key.to_ascii_uppercase());
+                let problems = load(LEAST, &[(&name, "1")]).err();
+                let said = problems.map(|problems| problems.to_string()).unwrap_or_default();
+                assert!(!said.contains("names no key") && !said.contains("unknown key"), "{name}: {said}");
+            }
+        }
     }
 
     #[test]
@@ -903,12 +967,19 @@ contact = "ops"
         let env = [
             ("CERTSIEVE_BROKERS", "x"),
             ("CERTSIEVE_FEED__7__URL", "ws://h/"),
+            ("CERTSIEVE_FEED__URL", "ws://h/"),
             ("CERTSIEVE_HTTP__LISTEN", "x"),
             ("CERTSIEVE_KAFKA__ACKS__ALL", "x"),
             ("CERTSIEVE_KAFKA__BROKERS", "a:1"),
             ("CERTSIEVE_KAFKA__CREATE_TOPICS", "hunter2"),
             ("CERTSIEVE_KAFKA__PROPERTIES__SASL_PASSWORD", "hunter2"),
+            ("CERTSIEVE_KAFKA_BROKERS", "a:1"),
+            ("CERTSIEVE_KAFKA_PORT", "9092"),
+            ("CERTSIEVE_KAFKA_SERVICE_HOST", "kafka"),
+            ("CERTSIEVE_PORT", "9464"),
             ("CERTSIEVE_REFILL__CONTACT", "x"),
+            ("CERTSIEVE_TRUSTS__CCADB", "x"),
+            ("CERTSIEVE_WATCHLISTS", "[\"a\", \"b\"]"),
         ];
         let problems = load(LEAST, &env).map(|_| ()).unwrap_err();
         let found: Vec<_> =
@@ -918,14 +989,30 @@ contact = "ops"
             [
                 "environment variable CERTSIEVE_BROKERS: `brokers` is no key of the configuration",
                 "environment variable CERTSIEVE_FEED__7__URL: it names no key of the configuration",
+                "environment variable CERTSIEVE_FEED__URL: it names no key of the configuration",
                 "environment variable CERTSIEVE_HTTP__LISTEN: listen `x` has no port",
+                "environment variable CERTSIEVE_KAFKA_BROKERS: unknown key `kafka_brokers` in the configuration",
+                "environment variable CERTSIEVE_KAFKA_PORT: unknown key `kafka_port` in the configuration",
+                "environment variable CERTSIEVE_KAFKA_SERVICE_HOST: unknown key `kafka_service_host` in the configuration",
                 "environment variable CERTSIEVE_KAFKA__ACKS__ALL: it names no key of the configuration",
                 "environment variable CERTSIEVE_KAFKA__CREATE_TOPICS: create_topics is neither true nor false",
                 "environment variable CERTSIEVE_KAFKA__PROPERTIES__SASL_PASSWORD: property `sasl.password` is certsieve's own: it is written password_file in [kafka], or CERTSIEVE_KAFKA__PASSWORD",
+                "environment variable CERTSIEVE_PORT: unknown key `port` in the configuration",
                 "environment variable CERTSIEVE_REFILL__CONTACT: this version does not implement `refill` in the configuration",
+                "environment variable CERTSIEVE_TRUSTS__CCADB: unknown key `trusts` in the configuration",
+                "environment variable CERTSIEVE_WATCHLISTS: watchlists is a list in brackets",
             ]
         );
         assert!(!problems.to_string().contains("hunter2"), "{problems}");
+    }
+
+    #[test]
+    fn a_mistake_of_a_variable_is_not_the_lines_that_it_replaces() {
+        let text = format!("{LEAST}[kafka]\nbrokers = 'a:1'\n[kafka.properties]\n'linger.ms' = 1\n");
+        let env = [("CERTSIEVE_KAFKA__PROPERTIES__LINGER_MS", "\0")];
+        let problems = load(&text, &env).map(|_| ()).unwrap_err();
+        let found: Vec<_> = problems.iter().map(|problem| (problem.file.as_str(), problem.line)).collect();
+        assert_eq!(found, [("environment variable CERTSIEVE_KAFKA__PROPERTIES__LINGER_MS", None)]);
     }
 
     #[test]

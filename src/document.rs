@@ -129,6 +129,10 @@ impl<'d, 't> Keys<'d, 't> {
         let value = self.value(key)?;
         let count = value.get_ref().as_array().map_or(1, |list| list.len());
         match value.get_ref() {
+            DeValue::String(text) if report.is_variable(&value.span()) && text.trim().starts_with('[') => {
+                let hint = "write one,two: in a variable a list has commas, and neither brackets nor quotes";
+                report.add(value.span(), format!("{key} is a list in brackets"), hint);
+            }
             DeValue::String(text) if report.is_variable(&value.span()) => {
                 text.split(',').for_each(|part| take(report, part.trim(), value.span()));
             }

@@ -1,11 +1,20 @@
 //! `/metrics`, `/livez`, `/readyz` and `/ledger` on one address, loopback unless the operator says otherwise.
 //!
-//! No framework: four routes, GET and HEAD, no body read. A connection may take two seconds for its
-//! headers, and 64 may be open. Paging must not depend on this: a scrape that fails harms nothing.
+//! No framework: four routes, GET and HEAD, no body read. Paging must not depend on this: a scrape that
+//! fails harms nothing.
+//!
+//! A connection is for one request: who asks every few seconds needs no more, and nobody can line up
+//! scrapes behind each other. 64 may be open. One may take two seconds for its headers; it is cut when for
+//! ten seconds no byte goes either way, and after a minute in any case. When all are taken a new one gets
+//! the place of that which has stood still for longest: clients that never read keep nobody out.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -15,8 +24,11 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, Id, JoinSet};
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::debug;
 
 use crate::account::report as ledger;
@@ -25,6 +37,18 @@ use crate::metrics::{CHECKS, Metrics};
 
 const HEADERS_WITHIN: Duration = Duration::from_secs(2);
 const CONNECTIONS: usize = 64;
+
+/// How long a connection may be what it is.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// Without a byte read or written.
+    stalled: Duration,
+    /// In all.
+    lifetime: Duration,
+}
+
+/// A scrape takes milliseconds; Prometheus gives up after ten seconds.
+const PATIENCE: Patience = Patience { stalled: Duration::from_secs(10), lifetime: Duration::from_secs(60) };
 
 /// The account's thread comes round five times a second, and may wait for a disk now and then.
 const STUCK_AFTER: Duration = Duration::from_secs(30);
@@ -81,41 +105,142 @@ impl Http {
         readiness: Readiness,
         mut shutdown: watch::Receiver<bool>,
     ) {
-        let open = Arc::new(Semaphore::new(CONNECTIONS));
+        let mut open = JoinSet::new();
+        let mut progress: HashMap<Id, (AbortHandle, Progress)> = HashMap::new();
         loop {
-            let permit = tokio::select! {
-                () = stopping(&mut shutdown) => return,
-                permit = open.clone().acquire_owned() => permit,
-            };
             let stream = tokio::select! {
                 () = stopping(&mut shutdown) => return,
+                Some(ended) = open.join_next_with_id() => {
+                    progress.remove(&ended.map_or_else(|error| error.id(), |(id, ())| id));
+                    continue;
+                }
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, _)) => stream,
                     // Out of file handles, say: it passes, and the loop must not spin meanwhile.
                     Err(error) => {
                         debug!("cannot accept a connection: {error}");
-                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        sleep(Duration::from_millis(100)).await;
                         continue;
                     }
                 },
             };
+            if progress.len() >= CONNECTIONS {
+                let oldest = progress.iter().min_by_key(|(_, (_, last))| last.at()).map(|(id, _)| *id);
+                if let Some((handle, _)) = oldest.and_then(|id| progress.remove(&id)) {
+                    debug!("an HTTP connection makes room for a new one");
+                    handle.abort();
+                }
+            }
+            let last = Progress::now();
             let (metrics, readiness) = (metrics.clone(), readiness.clone());
-            tokio::spawn(async move {
-                let service = service_fn(|request: Request<Incoming>| {
-                    let response = answer(&request, &metrics, &readiness);
-                    async move { Ok::<_, Infallible>(response) }
-                });
-                let served = hyper::server::conn::http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(HEADERS_WITHIN)
-                    .serve_connection(TokioIo::new(stream), service)
-                    .await;
+            let served = connection(Watched::new(stream, last.clone()), PATIENCE, move |request| {
+                answer(request, &metrics, &readiness)
+            });
+            let handle = open.spawn(served);
+            progress.insert(handle.id(), (handle, last));
+        }
+    }
+}
+
+/// Serves one connection to its end.
+async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: Watched<S>,
+    patience: Patience,
+    answer: impl Fn(&Request<Incoming>) -> Response<Full<Bytes>>,
+) {
+    let last = stream.last.clone();
+    let service = service_fn(|request: Request<Incoming>| {
+        let response = answer(&request);
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let mut served = pin!(
+        hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADERS_WITHIN)
+            .keep_alive(false)
+            .serve_connection(TokioIo::new(stream), service)
+    );
+    let end = Instant::now() + patience.lifetime;
+    loop {
+        tokio::select! {
+            served = served.as_mut() => {
                 if let Err(error) = served {
                     debug!("an HTTP connection ended early: {error}");
                 }
-                drop(permit);
-            });
+                return;
+            }
+            () = sleep_until(end.min(last.at() + patience.stalled)) => {}
         }
+        if Instant::now() >= end || last.at().elapsed() >= patience.stalled {
+            debug!("an HTTP connection is cut: its client reads too slowly or not at all");
+            return;
+        }
+    }
+}
+
+/// When a byte last went over a connection.
+#[derive(Clone)]
+struct Progress(Arc<Mutex<Instant>>);
+
+impl Progress {
+    fn now() -> Progress {
+        Progress(Arc::new(Mutex::new(Instant::now())))
+    }
+
+    fn at(&self) -> Instant {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn made(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+}
+
+/// A stream whose progress is noted: of the request, and then of the answer alone.
+struct Watched<S> {
+    stream: S,
+    last: Progress,
+    answering: bool,
+}
+
+impl<S> Watched<S> {
+    fn new(stream: S, last: Progress) -> Watched<S> {
+        Watched { stream, last, answering: false }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = ready!(Pin::new(&mut self.stream).poll_read(context, buffer));
+        if !self.answering {
+            self.last.made();
+        }
+        Poll::Ready(read)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.answering = true;
+        let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes));
+        self.last.made();
+        Poll::Ready(written)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 
@@ -182,4 +307,65 @@ fn text(code: StatusCode, body: String) -> Response<Full<Bytes>> {
     let kind = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// A ceiling for what takes a tenth of a second.
+    const SOON: Duration = Duration::from_secs(20);
+    const SHORT: Duration = Duration::from_millis(100);
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+
+    /// Serves answers of a thousand bytes over a pipe that holds less, until the connection ends.
+    async fn serve(patience: Patience, client: impl AsyncFnOnce(DuplexStream)) {
+        let (stream, other) = duplex(512);
+        let served = connection(Watched::new(stream, Progress::now()), patience, |_| {
+            text(StatusCode::OK, "x".repeat(1000))
+        });
+        let both = async { tokio::join!(served, client(other)) };
+        timeout(SOON, both).await.expect("the connection ends");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_never_reads_its_answer_is_cut() {
+        serve(Patience { stalled: SHORT, lifetime: SOON * 10 }, async |mut client: DuplexStream| {
+            client.write_all(REQUEST).await.unwrap();
+            while client.write_all(b"x").await.is_ok() {
+                sleep(SHORT / 10).await;
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_client_that_reads_for_ever_is_cut() {
+        serve(Patience { stalled: SOON * 10, lifetime: SHORT }, async |mut client: DuplexStream| {
+            client.write_all(REQUEST).await.unwrap();
+            let mut read = 0;
+            while client.read_u8().await.is_ok() {
+                read += 1;
+                sleep(SHORT / 10).await;
+            }
+            assert!(read < 1000, "the whole answer");
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn one_request_is_answered_and_no_more() {
+        serve(Patience { stalled: SOON * 10, lifetime: SOON * 10 }, async |mut client: DuplexStream| {
+            client.write_all(&REQUEST.repeat(2)).await.unwrap();
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.unwrap();
+            assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
+            assert!(answer.ends_with(&"x".repeat(1000)), "{answer}");
+            assert!(answer.to_lowercase().contains("connection: close"), "{answer}");
+        })
+        .await;
+    }
 }

@@ -9,9 +9,18 @@
 //! What an issuer says of itself is a claim. Where its own certificate or CCADB is at hand and says
 //! otherwise, nothing that rests on the claim holds.
 
+mod coverage;
+mod faring;
+
+use std::collections::HashSet;
+
+use coverage::{Answer, Coverage};
+pub use coverage::{claim, strength};
+pub use faring::{Faring, KeyFaring, asks, farings, of_anybody};
+
 use crate::ccadb::{Claim, Issuing};
-use crate::entry::{Anomaly, ChainCertificate, Facts, Identity, Provenance, Timestamp, Value, issuance};
-use crate::watch::{Asset, Expectation, Hit, LIST, MatchKind, Matcher, Policy, Severity};
+use crate::entry::{Anomaly, Facts, Identity, Provenance, Timestamp, Value, issuance, name};
+use crate::watch::{Asset, Hit, LIST, MatchKind, Matcher, Policy, Severity};
 
 /// What an asset says of an entry.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -73,6 +82,28 @@ impl Rule {
     }
 }
 
+/// `certsieve.reason_codes`. Inside a version of the records codes are only added.
+pub const REASON_CODES: [&str; 18] = [
+    "policy.never_issue",
+    "policy.observe",
+    "issuer.expected",
+    "key.expected",
+    "issuer.unexpected",
+    "issuer.near_miss",
+    "issuer.claim_mismatch",
+    "issuer.not_verified",
+    "issuer.first_for_asset",
+    "key.unexpected",
+    "names.not_covered",
+    "names.list_wide",
+    "names.unowned",
+    "keyword",
+    "severity.naming",
+    "expired",
+    "entry.undecodable",
+    "trust.microsoft_only",
+];
+
 /// One pattern that one identity matched.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Matched {
@@ -105,13 +136,15 @@ pub fn judge(
             let mut verdict = Verdict::new(of_asset.first()?.1.asset, of_asset);
             if verdict.asset == LIST {
                 case.list_wide(&mut verdict);
-                return Some(verdict);
+            } else {
+                case.rule(&mut verdict);
             }
-            case.rule(&mut verdict);
             if let Some((code, sentence)) = issuing.remark() {
                 verdict.reason(code, sentence);
             }
-            if let Some(sentence) = &unowned {
+            if verdict.asset != LIST
+                && let Some(sentence) = &unowned
+            {
                 verdict.reason("names.unowned", sentence.clone());
             }
             Some(verdict)
@@ -166,6 +199,7 @@ impl Verdict {
 
     /// Adds a reason. The first is the one that a pager shows.
     pub fn reason(&mut self, code: &'static str, sentence: String) {
+        debug_assert!(REASON_CODES.contains(&code), "{code}");
         self.reason_codes.push(code);
         self.reasons.push(sentence);
     }
@@ -223,9 +257,8 @@ impl Case<'_> {
                         verdict.reason("key.expected", "its key is listed".to_owned());
                     }
                 }
-                Coverage::Unknown(what) => {
-                    let reason =
-                        format!("{} asks for the {what}, which this message does not show", asset.id);
+                Coverage::Unknown(missing) => {
+                    let reason = format!("{} asks for the {}", asset.id, self.missing(missing));
                     verdict.reason("issuer.not_verified", reason);
                     self.unexpected(asset, Rule::NotVerified, owned, verdict);
                 }
@@ -289,7 +322,10 @@ impl Case<'_> {
         let names = &self.facts.identities;
         let name = names.get(first.identity).map(|identity| names.value(identity)).unwrap_or_default();
         let pattern = self.matcher.pattern(&first.hit);
-        let reason = format!("{name} could stand for {pattern}, and for every other name of its form");
+        let reason = format!(
+            "{name} could stand for {pattern}, and for every other name of its form; {} issued it",
+            issuer_text(self.facts)
+        );
         verdict.reason("names.list_wide", reason);
         let owned: Vec<usize> = verdict.matches.iter().map(|m| m.identity).collect();
         // A label that cannot be parsed is no wildcard that a client would accept.
@@ -318,8 +354,17 @@ impl Case<'_> {
         if let Some(severity) = asset.keyword_severity {
             verdict.ruling = Ruling::Unexpected;
             verdict.rule = Some(Rule::Keyword);
-            verdict.severity = Some(severity);
+            verdict.severity = Some(self.by_age(severity, verdict));
         }
+    }
+
+    /// What had expired when it was seen threatens nobody any more.
+    fn by_age(&self, severity: Severity, verdict: &mut Verdict) -> Severity {
+        if self.facts.not_after.is_none_or(|end| end >= self.now) {
+            return severity;
+        }
+        verdict.reason("expired", "it had expired when it was seen".to_owned());
+        Severity::Low
     }
 
     fn unexpected(&self, asset: &Asset, rule: Rule, owned: &[usize], verdict: &mut Verdict) {
@@ -337,7 +382,6 @@ impl Case<'_> {
                 .max()
                 .unwrap_or(Severity::Critical),
         };
-        let mut severity = said.min(naming);
         if naming < said {
             let reason = match rule {
                 Rule::Suspected => "what it is could not be read",
@@ -345,260 +389,10 @@ impl Case<'_> {
             };
             verdict.reason("severity.naming", format!("at most {}: {reason}", naming.label()));
         }
-        if facts.not_after.is_some_and(|end| end < self.now) {
-            severity = Severity::Low;
-            verdict.reason("expired", "it had expired when it was seen".to_owned());
-        }
         verdict.ruling = Ruling::Unexpected;
         verdict.rule = Some(rule);
-        verdict.severity = Some(severity);
+        verdict.severity = Some(self.by_age(said.min(naming), verdict));
     }
-
-    /// The worst answer for any owned identity. Every one must be covered by a table that holds.
-    fn coverage(&self, asset: &Asset, owned: &[usize]) -> Coverage {
-        if self.claim == Claim::Disagrees {
-            return Coverage::Not(owned.first().copied().unwrap_or_default());
-        }
-        // One answer a table, however many identities: a certificate may have thousands.
-        let held: Vec<(Answer, Answer)> =
-            asset.expect.iter().map(|table| (self.issuer_of(table), self.key_of(table))).collect();
-        let mut worst = Coverage::Whole;
-        for identity in owned {
-            let mut best = Coverage::Not(*identity);
-            for (table, held) in asset.expect.iter().zip(&held) {
-                let answer = match held {
-                    _ if !self.covers(table, *identity) => continue,
-                    (Answer::Yes, Answer::Yes) => Coverage::Whole,
-                    (Answer::No, _) => continue,
-                    (_, Answer::No) => Coverage::Key,
-                    (Answer::Unknown(what), _) | (_, Answer::Unknown(what)) => Coverage::Unknown(what),
-                };
-                if answer.badness() < best.badness() {
-                    best = answer;
-                }
-            }
-            if best.badness() > worst.badness() {
-                worst = best;
-            }
-        }
-        match worst {
-            // What could not be read whole may hold what nobody saw.
-            Coverage::Whole if self.facts.malformed => Coverage::Unknown("certificate as a whole"),
-            worst => worst,
-        }
-    }
-
-    fn covers(&self, table: &Expectation, identity: usize) -> bool {
-        let identities = &self.facts.identities;
-        identities.get(identity).is_some_and(|identity| match identity.value {
-            Value::Name { ascii, .. } => table.scope.covers_name(identities.text(ascii)),
-            Value::Address(address) => table.scope.covers_address(address),
-        })
-    }
-
-    /// Whether the issuer is the one that a table names. Every key that is given must hold.
-    fn issuer_of(&self, table: &Expectation) -> Answer {
-        self.issuer_answers(table).into_iter().fold(Answer::Yes, |all, (_, answer)| all.and(answer))
-    }
-
-    /// Whether each key of a table holds that names the issuer; one that is not given does.
-    fn issuer_answers(&self, table: &Expectation) -> [(&'static str, Answer); 5] {
-        let issuer = &self.facts.issuer;
-        let any = |expected: &[String], seen: &[String]| seen.iter().any(|value| expected.contains(value));
-        let name = |expected: &[String], seen: &[String], what| match expected {
-            [] => Answer::Yes,
-            _ if !issuer.given => Answer::Unknown(what),
-            _ => Answer::of(any(expected, seen)),
-        };
-        let key_id = match &self.facts.authority_key_id {
-            _ if table.issuer_key_id.is_empty() => Answer::Yes,
-            Some(id) => Answer::of(table.issuer_key_id.contains(id)),
-            // The DER decides: a certificate without the extension has no expected key.
-            None if self.facts.evidence == crate::entry::Evidence::Der => Answer::No,
-            None => Answer::Unknown("issuer's key id"),
-        };
-        let key = match self.facts.issuer_spki_sha256() {
-            _ if table.issuer_spki_sha256.is_empty() => Answer::Yes,
-            Some(key) => Answer::of(table.issuer_spki_sha256.contains(&key)),
-            None => Answer::Unknown("issuer's key"),
-        };
-        // The owner of the key itself, not of a root that has cross-signed it.
-        let owner = match self.issuing.ca_owner() {
-            _ if table.ca_owner.is_empty() => Answer::Yes,
-            Some(owner) => Answer::of(table.ca_owner.iter().any(|expected| expected == owner)),
-            None => Answer::Unknown("issuer's owner in CCADB"),
-        };
-        [
-            (
-                "issuer_organization",
-                name(&table.issuer_organization, &issuer.organization, "issuer's organisation"),
-            ),
-            (
-                "issuer_common_name",
-                name(&table.issuer_common_name, &issuer.common_name, "issuer's common name"),
-            ),
-            ("issuer_key_id", key_id),
-            ("issuer_spki_sha256", key),
-            ("ca_owner", owner),
-        ]
-    }
-
-    /// Whether the certificate's own key is one that a table lists.
-    fn key_of(&self, table: &Expectation) -> Answer {
-        match self.facts.spki_sha256 {
-            _ if table.subject_keys.is_none() => Answer::Yes,
-            Some(key) => Answer::of(table.lists_key(&key)),
-            None => Answer::Unknown("certificate's key"),
-        }
-    }
-
-    /// An expected value and the one seen in its place, where they are the same to the eye.
-    fn near_miss<'a>(&'a self, asset: &'a Asset) -> Option<(&'a str, &'a str)> {
-        let owner: Vec<&str> = self.issuing.ca_owner().into_iter().collect();
-        let issuer = &self.facts.issuer;
-        asset.expect.iter().find_map(|table| {
-            alike(&table.issuer_organization, &texts(&issuer.organization))
-                .or_else(|| alike(&table.issuer_common_name, &texts(&issuer.common_name)))
-                .or_else(|| alike(&table.ca_owner, &owner))
-        })
-    }
-
-    /// How a table fares, for people.
-    fn faring(&self, table: &Expectation, owned: &[usize]) -> Faring {
-        let issuer = &self.facts.issuer;
-        let hashes = |keys: &[[u8; 32]]| keys.iter().map(|key| issuance::hex(key)).collect::<Vec<_>>();
-        let owner: Vec<String> = self.issuing.ca_owner().map(str::to_owned).into_iter().collect();
-        let issuer_key = self.facts.issuer_spki_sha256().map(|key| issuance::hex(&key));
-        let mut keys = Vec::new();
-        for (key, answer) in self.issuer_answers(table) {
-            let (expected, seen) = match key {
-                "issuer_organization" => (table.issuer_organization.clone(), issuer.organization.clone()),
-                "issuer_common_name" => (table.issuer_common_name.clone(), issuer.common_name.clone()),
-                "issuer_key_id" => {
-                    (table.issuer_key_id.clone(), self.facts.authority_key_id.clone().into_iter().collect())
-                }
-                "issuer_spki_sha256" => {
-                    (hashes(&table.issuer_spki_sha256), issuer_key.clone().into_iter().collect())
-                }
-                _ => (table.ca_owner.clone(), owner.clone()),
-            };
-            if !expected.is_empty() {
-                let alike = alike(&expected, &texts(&seen)).is_some();
-                keys.push(KeyFaring { key, holds: answer.holds(), expected, seen, alike });
-            }
-        }
-        if let Some(listed) = &table.subject_keys {
-            let own = self.facts.spki_sha256.map(|key| issuance::hex(&key));
-            keys.push(KeyFaring {
-                key: "subject_spki_sha256",
-                holds: self.key_of(table).holds(),
-                expected: vec![format!("one of {} listed keys", listed.len())],
-                seen: own.into_iter().collect(),
-                alike: false,
-            });
-        }
-        let outside = owned.iter().filter(|identity| !self.covers(table, **identity));
-        let outside = outside
-            .filter_map(|identity| self.facts.identities.get(*identity))
-            .map(|identity| self.facts.identities.value(identity))
-            .collect();
-        Faring { keys, scope: (!table.scope.is_all()).then(|| table.scope.text()), outside }
-    }
-}
-
-/// How one `[[asset.expect]]` fares with a certificate.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Faring {
-    /// The keys that the table has.
-    pub keys: Vec<KeyFaring>,
-    /// What the table is for, where that is not all of the asset.
-    pub scope: Option<String>,
-    /// What the asset owns in the certificate and the table is not for.
-    pub outside: Vec<String>,
-}
-
-/// How one key of a table fares.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct KeyFaring {
-    pub key: &'static str,
-    /// `None` where the certificate does not say.
-    pub holds: Option<bool>,
-    pub expected: Vec<String>,
-    pub seen: Vec<String>,
-    /// Expected and seen differ only in case, white space or punctuation.
-    pub alike: bool,
-}
-
-/// How each table of a verdict's asset fares: why the verdict is what it is, key by key.
-pub fn farings(matcher: &Matcher, facts: &Facts, issuing: &Issuing, verdict: &Verdict) -> Vec<Faring> {
-    let case = Case { matcher, facts, issuing, claim: claim(facts, issuing), now: Timestamp::default() };
-    let mut owned: Vec<usize> =
-        verdict.matches.iter().filter(|m| m.hit.kind.is_owned()).map(|m| m.identity).collect();
-    owned.dedup();
-    matcher.asset(verdict.asset).expect.iter().map(|table| case.faring(table, &owned)).collect()
-}
-
-/// What an asset's policy will ask of a certificate for what matches: one sentence for people.
-pub fn asks(asset: &Asset, kind: MatchKind) -> String {
-    let severity = asset.severity.unwrap_or(Severity::High).label();
-    match (kind.is_owned(), asset.policy) {
-        (false, _) => match asset.keyword_severity {
-            Some(severity) => {
-                format!("unexpected ({}) whoever issues it: a keyword is not owned", severity.label())
-            }
-            None => "recorded, and raises nothing: the asset has no keyword_severity".to_owned(),
-        },
-        (true, Policy::NeverIssue) => format!("unexpected ({severity}) whoever issues it"),
-        (true, Policy::Observe) => "recorded, and raises nothing".to_owned(),
-        (true, Policy::Expect) => {
-            format!("expected from {}; unexpected ({severity}) from anybody else", expected_text(asset))
-        }
-    }
-}
-
-fn texts(values: &[String]) -> Vec<&str> {
-    values.iter().map(String::as_str).collect()
-}
-
-/// An expected value and a seen one that are not the same, but to the eye.
-fn alike<'a>(expected: &'a [String], seen: &[&'a str]) -> Option<(&'a str, &'a str)> {
-    let plain = |text: &str| -> String {
-        text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
-    };
-    expected.iter().find_map(|e| {
-        let s = seen.iter().find(|s| **s != e && plain(s) == plain(e))?;
-        Some((e.as_str(), *s))
-    })
-}
-
-/// Whether the issuer is what the certificate says. The chain says who could have signed it; CCADB is
-/// asked by the key id, which is a claim itself, so that it can contradict and not confirm.
-pub fn claim(facts: &Facts, issuing: &Issuing) -> Claim {
-    let chain = facts.issuer_certificate().map(|issuer| is_named(facts, issuer));
-    match (chain, issuing.claim) {
-        (Some(false), _) | (_, Claim::Disagrees) => Claim::Disagrees,
-        (Some(true), _) => Claim::Agrees,
-        (None, _) => Claim::NotAtHand,
-    }
-}
-
-/// `certsieve.issuer.strength`.
-pub fn strength(claim: Claim) -> &'static str {
-    match claim {
-        Claim::Agrees => "verified",
-        Claim::Disagrees | Claim::NotAtHand => "claimed",
-    }
-}
-
-/// Whether the certificate names this issuer, by name and, where both have one, by key id. Names are
-/// compared as RFC 5280, 7.1 has it: without regard to case and repeated white space.
-fn is_named(facts: &Facts, issuer: &ChainCertificate) -> bool {
-    let plain = |name: &str| name.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
-    let same_key = match (&facts.authority_key_id, &issuer.key_id) {
-        (Some(claimed), Some(own)) => claimed == own,
-        _ => true,
-    };
-    same_key && plain(&facts.issuer.distinguished_name) == plain(&issuer.subject.distinguished_name)
 }
 
 /// The severity that an identity can have by where it stands.
@@ -612,59 +406,6 @@ fn bound_by_naming(identity: &Identity, has_san: bool) -> Severity {
         Provenance::CommonName => Severity::High,
         _ if identity.is_misplaced_address() => Severity::High,
         _ => Severity::Critical,
-    }
-}
-
-/// Whether the tables of an asset cover all that it owns in a certificate.
-#[derive(Clone, Copy)]
-enum Coverage {
-    Whole,
-    /// They may: what the message lacks.
-    Unknown(&'static str),
-    /// They would, if the key were listed.
-    Key,
-    /// Not this identity.
-    Not(usize),
-}
-
-impl Coverage {
-    fn badness(self) -> u8 {
-        match self {
-            Coverage::Whole => 0,
-            Coverage::Unknown(_) => 1,
-            Coverage::Key => 2,
-            Coverage::Not(_) => 3,
-        }
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Answer {
-    Yes,
-    No,
-    /// What the message lacks.
-    Unknown(&'static str),
-}
-
-impl Answer {
-    fn of(yes: bool) -> Answer {
-        if yes { Answer::Yes } else { Answer::No }
-    }
-
-    fn holds(self) -> Option<bool> {
-        match self {
-            Answer::Yes => Some(true),
-            Answer::No => Some(false),
-            Answer::Unknown(_) => None,
-        }
-    }
-
-    fn and(self, other: Answer) -> Answer {
-        match (self, other) {
-            (Answer::No, _) | (_, Answer::No) => Answer::No,
-            (Answer::Unknown(what), _) | (_, Answer::Unknown(what)) => Answer::Unknown(what),
-            (Answer::Yes, Answer::Yes) => Answer::Yes,
-        }
     }
 }
 
@@ -713,16 +454,46 @@ fn expected_text(asset: &Asset) -> String {
     tables.join(", or ")
 }
 
-/// `Also names a and b, which no asset owns`, or nothing.
+/// `Also names a and b, which no asset owns`, or nothing. How joined names look as one, and the other
+/// reading of a name under a reverse zone that is owned, are no names beside it.
 fn unowned(facts: &Facts, owned: &[bool]) -> Option<String> {
     // Three say what kind of certificate it is; the rest is in the record's lists.
     const SHOWN: usize = 3;
-    let names: Vec<String> = facts
-        .identities
+    let identities = &facts.identities;
+    let is_owned = |i: usize| owned.get(i).copied().unwrap_or(false);
+    let zone = |identity: &Identity| match identity.value {
+        Value::Name { ascii, .. } => name::reverse_zone(identities.text(ascii)),
+        _ => None,
+    };
+    let address = |identity: &Identity| match identity.value {
+        Value::Address(address) => Some(address),
+        Value::Network(_) | Value::Name { .. } => None,
+    };
+    let (mut zones, mut addresses, mut networks) = (HashSet::new(), HashSet::new(), HashSet::new());
+    for (_, identity) in identities.iter().enumerate().filter(|(i, _)| is_owned(*i)) {
+        zones.extend(zone(identity).map(|address| address.to_canonical()));
+        if let Value::Network(_) = identity.value {
+            networks.insert(identities.raw(identity));
+        }
+        addresses.extend(address(identity));
+    }
+    let is_other_reading = |identity: &Identity| match identity.value {
+        Value::Name { ascii, .. } => {
+            identities.text(ascii).contains('?')
+                || zone(identity).is_some_and(|address| addresses.contains(&address.to_canonical()))
+        }
+        Value::Address(address) => {
+            (identity.is_misplaced_address() && zones.contains(&address))
+                || networks.contains(identities.raw(identity))
+        }
+        // Its address stands beside it.
+        Value::Network(_) => true,
+    };
+    let names: Vec<String> = identities
         .iter()
         .enumerate()
-        .filter(|(i, _)| !owned.get(*i).copied().unwrap_or(false))
-        .map(|(_, identity)| facts.identities.value(identity))
+        .filter(|(i, identity)| !is_owned(*i) && !is_other_reading(identity))
+        .map(|(_, identity)| identities.value(identity))
         .collect();
     if names.is_empty() || !owned.contains(&true) {
         return None;

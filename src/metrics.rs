@@ -75,6 +75,8 @@ struct Totals {
     /// Messages of each feed.
     messages: Vec<u64>,
     in_flight: u64,
+    /// Messages that were shed before they reached the account.
+    shed_early: u64,
     counts: Counts,
     /// By id: the label of each log in the list.
     log_labels: HashMap<Arc<str>, Arc<str>>,
@@ -280,6 +282,18 @@ impl Metrics {
         }
     }
 
+    /// Messages that were received are shed, and will never reach the account.
+    pub fn shed(&self, messages: u64) {
+        let mut totals = self.totals();
+        totals.in_flight = totals.in_flight.saturating_sub(messages);
+        totals.shed_early += messages;
+    }
+
+    /// Messages that were shed before they reached the account.
+    pub fn shed_early(&self) -> u64 {
+        self.totals().shed_early
+    }
+
     /// The account's counts, which know the outcome of so many messages more.
     pub fn settle(&self, messages: u64, counts: &Counts) {
         let mut totals = self.totals();
@@ -331,6 +345,11 @@ impl Metrics {
         let mut totals = self.totals();
         totals.log_labels = labels;
         totals.log_list = of;
+    }
+
+    /// Of what day the list of logs is.
+    pub fn log_list(&self) -> Option<Timestamp> {
+        self.totals().log_list
     }
 
     /// Requests to logs so far, by label and result.
@@ -426,9 +445,12 @@ impl Metrics {
         self.totals().feeds.clone()
     }
 
-    /// What the account has counted so far.
+    /// What was counted so far.
     pub fn counts(&self) -> Counts {
-        self.totals().counts.clone()
+        let totals = self.totals();
+        let mut counts = totals.counts.clone();
+        counts.shed += totals.shed_early;
+        counts
     }
 
     /// To be called every few seconds: without it, histograms keep their raw values.
@@ -459,7 +481,7 @@ impl Metrics {
             ("repeated", counts.repeated),
             ("malformed", counts.malformed),
             ("other", counts.other),
-            ("shed", counts.shed),
+            ("shed", counts.shed + totals.shed_early),
         ] {
             self.counter("messages_total", &[("outcome", outcome)], n);
         }

@@ -222,6 +222,11 @@ impl<'t> Report<'t> {
         self.keep(place, message.into(), hint.into(), true);
     }
 
+    /// How many mistakes were noted so far.
+    pub fn count(&self) -> usize {
+        self.found.len() + self.left_out
+    }
+
     /// Says that the text is not all there: from now on nothing is noted as missing.
     pub fn incomplete(&mut self) {
         self.incomplete = true;

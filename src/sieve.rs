@@ -15,7 +15,8 @@ use crate::ccadb::{Authorities, Claim, Issuing};
 use crate::entry::leaf::{Fetched, Leaf};
 use crate::entry::message::{self, Message, MessageError};
 use crate::entry::{
-    Anomaly, Decoder, Entry, Facts, Identities, KnownLogs, Malformed, Timestamp, Value, issuance, raw,
+    Anomaly, Decoder, Entry, Facts, Identities, Identity, KnownLogs, Malformed, Timestamp, Value, issuance,
+    name, raw,
 };
 use crate::judge::{Verdict, claim, judge, suspect};
 use crate::record::Arrival;
@@ -89,8 +90,8 @@ const FIRST_SAMPLES: u64 = 16;
 const SAMPLED: u64 = 1024;
 
 /// The reasons of `certsieve_malformed_total`.
-pub const MALFORMED_REASONS: [&str; 8] =
-    ["json", "not_object", "message_type", "no_leaf", "base64", "leaf", "der", "panic"];
+pub const MALFORMED_REASONS: [&str; 9] =
+    ["json", "not_object", "message_type", "no_leaf", "field_type", "base64", "leaf", "der", "panic"];
 
 /// Stages that are timed.
 pub const STAGES: [&str; 3] = ["decode", "match", "judge"];
@@ -398,9 +399,15 @@ impl Sieve {
         for anomaly in facts.anomalies.without(entry.anomalies).iter() {
             out.tally.anomalies[anomaly as usize] += 1;
         }
-        let mut verdicts = judge(&self.matcher, &facts, &issuing, hits, arrival.received);
-        if entry.malformed.is_some() {
-            self.suspect(source, &mut facts, &issuing, &mut verdicts, found, arrival.received);
+        // A recording is judged as it was when its server saw it.
+        let now = facts.seen.map_or(arrival.received, |seen| seen.min(arrival.received));
+        let mut verdicts = judge(&self.matcher, &facts, &issuing, hits, now);
+        if entry.is_undecided() {
+            let searched = match source {
+                Source::Message(message) => entry.der().or(entry.salvage()).unwrap_or(message),
+                Source::Leaf(_) | Source::Certificate(_) => bytes,
+            };
+            self.suspect(searched, &mut facts, &issuing, &mut verdicts, found, now);
         }
         watch.lap(2, &mut out.tally);
         let malformed = entry.malformed.clone().map(|malformed| {
@@ -427,6 +434,7 @@ impl Sieve {
             let canary = match identity.value {
                 Value::Name { ascii, .. } => self.canaries.name(identities.text(ascii)),
                 Value::Address(address) => self.canaries.address(address),
+                Value::Network(_) => None,
             };
             let Some(canary) = canary else { continue };
             match tally.sightings.iter_mut().find(|(seen, _)| seen == canary) {
@@ -452,31 +460,53 @@ impl Sieve {
                     let text = |span| identities.text(span);
                     self.matcher.name(text(ascii), unicode.map(text), found);
                     if !found.iter().any(|hit| hit.kind.is_owned()) {
+                        let before = found.len();
                         self.matcher.beyond(text(ascii), &mut steps, found);
+                        if found.len() > before && self.is_read_otherwise(identities, identity, &mut steps) {
+                            found.truncate(before);
+                        }
                     }
                 }
                 Value::Address(address) => self.matcher.address(address, found),
+                Value::Network(network) => self.matcher.network(network, &mut steps, found),
             }
             hits.extend(found.iter().map(|hit| (i, *hit)));
         }
+    }
+
+    /// Whether a name with a label that is none is how joined names look as one, of which another reading
+    /// is owned: `www.example.com` and `a.example` say more than `www.example.?.example`. It is read again,
+    /// a byte for each of `steps`; where they are used up, it counts.
+    fn is_read_otherwise(&self, identities: &Identities, identity: &Identity, steps: &mut usize) -> bool {
+        let raw = identities.raw(identity).as_bytes();
+        if !identity.anomalies.has(Anomaly::UnparsableLabel) || raw.len() > *steps {
+            return false;
+        }
+        *steps -= raw.len();
+        let (mut readings, mut found) = (Identities::default(), Vec::new());
+        let place = name::Place { provenance: identity.provenance, der: false };
+        name::read(raw, place, &mut readings);
+        for reading in readings.iter() {
+            match reading.value {
+                Value::Name { ascii, .. } => self.matcher.name(readings.text(ascii), None, &mut found),
+                Value::Address(address) => self.matcher.address(address, &mut found),
+                Value::Network(_) => {}
+            }
+        }
+        found.iter().any(|hit| hit.kind.is_owned())
     }
 
     /// What is owned and stands in the raw bytes of an entry that could not be decoded, for assets that
     /// nothing decoded names. A message itself is searched only where it has no DER.
     fn suspect(
         &self,
-        source: Source<'_>,
+        searched: &[u8],
         facts: &mut Facts,
         issuing: &Issuing,
         verdicts: &mut Vec<Verdict>,
         found: &mut Vec<Hit>,
         now: Timestamp,
     ) {
-        let der = facts.der.take();
-        let searched = match source {
-            Source::Message(message) => der.as_deref().unwrap_or(message),
-            Source::Leaf(_) | Source::Certificate(_) => source.bytes(),
-        };
         let mut hits = Vec::new();
         raw::search(searched, &mut Identities::default(), |identities| {
             if hits.len() >= MAX_SUSPECTS {
@@ -488,6 +518,7 @@ impl Sieve {
                 match identity.value {
                     Value::Name { ascii, .. } => self.matcher.name(identities.text(ascii), None, found),
                     Value::Address(address) => self.matcher.address(address, found),
+                    Value::Network(_) => {}
                 }
                 found.retain(|hit| hit.kind.is_owned() && !verdicts.iter().any(|v| v.asset == hit.asset));
                 if !found.is_empty() {
@@ -496,7 +527,6 @@ impl Sieve {
                 }
             }
         });
-        facts.der = der;
         verdicts.extend(suspect(&self.matcher, facts, issuing, &mut hits, now));
     }
 
@@ -633,12 +663,5 @@ impl Batch {
             }
         }
         findings.len() as u64
-    }
-
-    /// Gives up the receipts too: their messages count as shed, and their indexes as never seen.
-    pub fn shed_receipts(&mut self) {
-        self.shed();
-        self.receipts = Receipts::default();
-        self.tally.shed += std::mem::take(&mut self.tally.unmatched);
     }
 }

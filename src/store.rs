@@ -74,6 +74,7 @@ const OUTBOX: TableDefinition<u64, Row> = TableDefinition::new("outbox");
 /// Like the outbox, with reason, Kafka's words, refused at.
 const REFUSED: TableDefinition<u64, (Row, &'static str, &'static str, i64)> = TableDefinition::new("refused");
 
+const FILE: &str = "state.redb";
 const FORMAT_KEY: &str = "format";
 const SEQUENCE_KEY: &str = "sequence";
 const LIST_KEY: &str = "watchlist";
@@ -140,7 +141,7 @@ impl Store {
     /// Opens the store of a `state_dir` that this process has locked, or makes it. A damaged one is set
     /// aside, and a new one begins with the copy of its ledger.
     pub fn open(dir: &Path) -> Result<Found, StoreError> {
-        let file = dir.join("state.redb");
+        let file = dir.join(FILE);
         let failed = |source| StoreError::Io { file: file.clone(), source };
         let why = match Store::at(&file) {
             Ok((store, state)) => return Ok(Found { store, state, rebuilt: None }),
@@ -163,6 +164,11 @@ impl Store {
             .commit(&first)
             .map_err(|error| StoreError::Io { file: file.clone(), source: io::Error::other(error) })?;
         Ok(Found { store, state: State { ledger, ..State::default() }, rebuilt: Some(rebuilt) })
+    }
+
+    /// Whether a `state_dir` has a store.
+    pub fn is_in(dir: &Path) -> bool {
+        dir.join(FILE).exists()
     }
 
     fn at(file: &Path) -> Result<(Store, State), StoreError> {

@@ -62,6 +62,9 @@ pub const GRACE_MS: i64 = 5 * 60_000;
 /// Logs are looked through so often.
 const TEND_INTERVAL_MS: i64 = 1_000;
 
+/// Said of messages that were shed, by whomever.
+pub const SHED: &str = "messages were shed: records wait to be delivered up to the bound, or come in faster than they are taken in";
+
 /// The account.
 #[derive(Debug)]
 pub struct Account {
@@ -507,10 +510,7 @@ impl Account {
         if shed > 0 {
             self.shed_said = self.counts.shed;
             // The number is in `count` alone: what waits for its minute adds up there.
-            let message =
-                "messages were shed: records wait for Kafka up to the bound, or come in faster than \
-                           they are taken in"
-                    .to_owned();
+            let message = SHED.to_owned();
             let detail = HealthDetail { count: Some(shed), ..HealthDetail::default() };
             self.say(Health { kind: HealthKind::InternalError, message, detail }, now);
         }

@@ -108,6 +108,9 @@ impl Raised {
     /// True when the issuance key of this certificate was seen in an alert on other content: other
     /// names, another validity or another subject key.
     pub fn is_reused(&mut self, facts: &Facts, now: Timestamp) -> bool {
+        if facts.has_no_key() {
+            return false;
+        }
         let content = content(facts);
         let until = until(facts, now);
         let key = facts.spki_sha256;
@@ -156,7 +159,7 @@ fn content(facts: &Facts) -> [u8; 32] {
         .identities
         .iter()
         .filter(|i| i.provenance != Provenance::CommonName && !i.contradicted)
-        .filter(|i| matches!(i.value, Value::Address(_)) || !facts.identities.value(i).contains('?'))
+        .filter(|i| !matches!(i.value, Value::Name { .. }) || !facts.identities.value(i).contains('?'))
         .map(|i| facts.identities.value(i))
         .collect();
     names.sort_unstable();

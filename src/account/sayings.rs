@@ -3,7 +3,9 @@
 //!
 //! What comes too soon waits until its minute is over; something newer on the same subject takes its
 //! place, and its number is added. A feed that came back is said to be up, then, however often it went
-//! down before. Bounded by kinds and subjects: feeds, logs and assets are the operator's.
+//! down before. A watch list that is refused does not undo the one that was loaded before it: the last word
+//! of each is said, in their order. Bounded by kinds and subjects: feeds, logs and assets are the
+//! operator's.
 
 use std::collections::HashMap;
 
@@ -17,7 +19,8 @@ const INTERVAL_MS: i64 = 60_000;
 #[derive(Clone, Default, Debug)]
 pub struct Sayings {
     said: HashMap<(HealthKind, String), Timestamp>,
-    waiting: HashMap<(Subject, String), Waiting>,
+    /// In the order in which they were to be said; none is due before the one in front of it.
+    waiting: HashMap<(Subject, String), Vec<Waiting>>,
 }
 
 #[derive(Clone, Debug)]
@@ -26,10 +29,12 @@ struct Waiting {
     due: Timestamp,
 }
 
-/// What a kind is about: of two that contradict each other the later one holds.
+/// What a kind is about.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Subject {
+    /// Up and down contradict each other: the later one holds.
     Feed,
+    /// Loaded and refused are both true: an old list goes on when a new one is refused.
     Watchlist,
     Hole,
     Only(HealthKind),
@@ -39,22 +44,29 @@ impl Sayings {
     /// Takes something to say; returns it when it may be said now.
     pub fn say(&mut self, mut health: Health, now: Timestamp) -> Option<Health> {
         let about = about(&health);
-        let subject = (subject(health.kind), about.clone());
-        if let Some(before) = self.waiting.remove(&subject)
-            && before.health.kind == health.kind
-            && let (Some(count), Some(more)) = (&mut health.detail.count, before.health.detail.count)
+        let subject = subject(health.kind);
+        let waiting = self.waiting.entry((subject, about.clone())).or_default();
+        let kind = health.kind;
+        for before in waiting.extract_if(.., |before| subject == Subject::Feed || before.health.kind == kind)
         {
-            *count += more;
+            if before.health.kind == kind
+                && let (Some(count), Some(more)) = (&mut health.detail.count, before.health.detail.count)
+            {
+                *count += more;
+            }
         }
-        let said = self.said.get(&(health.kind, about.clone())).copied();
+        let said = self.said.get(&(kind, about.clone())).copied();
         let recent = said.filter(|at| now.millis_since(*at) < INTERVAL_MS);
-        match recent {
-            Some(at) => {
-                self.waiting.insert(subject, Waiting { health, due: at.plus_millis(INTERVAL_MS) });
+        let own = recent.map(|at| at.plus_millis(INTERVAL_MS));
+        // Behind what waits for its own minute: the last word is the last one said.
+        let due = own.max(waiting.last().map(|last| last.due));
+        match due {
+            Some(due) => {
+                waiting.push(Waiting { health, due });
                 None
             }
             None => {
-                self.said.insert((health.kind, about), now);
+                self.said.insert((kind, about), now);
                 Some(health)
             }
         }
@@ -62,11 +74,12 @@ impl Sayings {
 
     /// What has waited long enough.
     pub fn due(&mut self, now: Timestamp) -> Vec<Health> {
-        let due: Vec<Health> = self
-            .waiting
-            .extract_if(|_, waiting| waiting.due <= now)
-            .map(|(_, waiting)| waiting.health)
+        let waiting = self.waiting.values_mut();
+        let due: Vec<Health> = waiting
+            .flat_map(|waiting| waiting.extract_if(.., |waiting| waiting.due <= now))
+            .map(|waiting| waiting.health)
             .collect();
+        self.waiting.retain(|_, waiting| !waiting.is_empty());
         self.said.retain(|_, at| now.millis_since(*at) < INTERVAL_MS);
         due.iter().for_each(|health| {
             self.said.insert((health.kind, about(health)), now);
@@ -76,7 +89,7 @@ impl Sayings {
 
     /// All that waits: this is the end.
     pub fn finish(&mut self) -> Vec<Health> {
-        self.waiting.drain().map(|(_, waiting)| waiting.health).collect()
+        self.waiting.drain().flat_map(|(_, waiting)| waiting).map(|waiting| waiting.health).collect()
     }
 }
 
@@ -135,6 +148,38 @@ mod tests {
                 (40, FeedUp, None),
             ],
             &[(1, "feed-up", None), (9, "feed-down", None), (61, "feed-up", None)],
+        );
+        // What is refused does not swallow what was loaded, nor is it said before it.
+        use HealthKind::{WatchlistLoaded, WatchlistRefused};
+        check(
+            &[
+                (3, WatchlistRefused, None),
+                (13, WatchlistLoaded, None),
+                (18, WatchlistLoaded, None),
+                (23, WatchlistRefused, None),
+            ],
+            &[
+                (3, "watchlist-refused", None),
+                (13, "watchlist-loaded", None),
+                (73, "watchlist-loaded", None),
+                (73, "watchlist-refused", None),
+            ],
+        );
+        check(
+            &[
+                (3, WatchlistRefused, None),
+                (13, WatchlistLoaded, None),
+                (23, WatchlistRefused, None),
+                (28, WatchlistLoaded, None),
+                (65, WatchlistRefused, None),
+            ],
+            &[
+                (3, "watchlist-refused", None),
+                (13, "watchlist-loaded", None),
+                (63, "watchlist-refused", None),
+                (73, "watchlist-loaded", None),
+                (123, "watchlist-refused", None),
+            ],
         );
         let rejected: Vec<_> = (10..20).map(|second| (second, RecordRejected, Some(1))).collect();
         check(&rejected, &[(10, "record-rejected", Some(1)), (70, "record-rejected", Some(9))]);

@@ -68,7 +68,6 @@ pub async fn run(args: CheckArgs, env: Environment, out: &mut impl Write) -> Exi
     for feed in &config.feeds {
         said.fitness(feed, &sieve);
     }
-    said.properties(&config);
     if args.online {
         for feed in &config.feeds {
             match feed {
@@ -140,16 +139,6 @@ impl<W: Write> Said<'_, W> {
             let unfit = crate::sieve::Unfit(what);
             self.usage(&format!("feed {}: {unfit}", feed.name));
         }
-    }
-
-    /// What librdkafka refuses in `[kafka.properties]`.
-    fn properties(&mut self, config: &Config) {
-        #[cfg(feature = "kafka")]
-        for error in config.kafka.iter().flat_map(crate::publish::kafka::objections) {
-            self.usage(&format!("{}: {error}", config.file.display()));
-        }
-        #[cfg(not(feature = "kafka"))]
-        let _ = config;
     }
 
     async fn feed(&mut self, feed: &CertstreamFeed) {

@@ -167,6 +167,7 @@ fn config(server: &Server, broker: &Broker, args: &DemoArgs) -> Config {
             concurrent_requests: 4,
             proxies: Proxies::default(),
         }),
+        files: Vec::new(),
     }
 }
 

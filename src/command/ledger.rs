@@ -87,7 +87,7 @@ fn open(config: &Config, retry: bool) -> Result<Report, Exit> {
         error!("no certsieve answers at [http], and there is no state_dir to open");
         return Err(Exit::Failed);
     };
-    if !dir.join("state.redb").exists() {
+    if !Store::is_in(dir) {
         error!("no certsieve answers at [http], and {} has no state", dir.display());
         return Err(Exit::Failed);
     }

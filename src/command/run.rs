@@ -128,8 +128,10 @@ pub fn refuse(problems: &Problems) -> Exit {
 
 fn standard_output(config: &Config, reports: Reports) -> Result<Way, String> {
     let prefix = config.kafka.as_ref().map_or("certsieve", |kafka| &kafka.topic_prefix);
+    let publisher = StdoutPublisher::new(io::stdout(), prefix, reports)
+        .map_err(|error| format!("no thread to write to standard output: {error}"))?;
     Ok(Way {
-        publisher: Box::new(StdoutPublisher::new(io::stdout(), prefix, reports)),
+        publisher: Box::new(publisher),
         standing: Box::new(|| Stand { kafka: true, topics: true, reason: None }),
     })
 }

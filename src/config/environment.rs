@@ -9,6 +9,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::ops::Range;
 
 use toml::Spanned;
@@ -20,9 +21,6 @@ const PREFIX: &str = "CERTSIEVE_";
 
 /// Those of the command line.
 const OF_THE_COMMAND_LINE: [&str; 2] = ["CERTSIEVE_LOG", "CERTSIEVE_CONFIG"];
-
-/// Kubernetes gives every pod these for a Service that is called `certsieve`.
-const OF_KUBERNETES: [&str; 3] = ["CERTSIEVE_SERVICE_HOST", "CERTSIEVE_SERVICE_PORT", "CERTSIEVE_PORT"];
 
 /// The environment of the process.
 pub struct Environment {
@@ -53,14 +51,10 @@ impl Environment {
         let named = named_by_feeds(document);
         for (name, value) in &self.variables {
             let Some(path) = name.strip_prefix(PREFIX) else { continue };
-            let foreign = OF_THE_COMMAND_LINE.contains(&name.as_str())
-                || OF_KUBERNETES.iter().any(|own| {
-                    name.strip_prefix(own).is_some_and(|rest| {
-                        rest.is_empty() || (rest.starts_with('_') && !rest.starts_with("__"))
-                    })
-                })
-                || named.contains(name);
-            if foreign {
+            if OF_THE_COMMAND_LINE.contains(&name.as_str())
+                || is_of_kubernetes(name, value)
+                || named.contains(name)
+            {
                 continue;
             }
             let place = report.variable(name);
@@ -68,23 +62,30 @@ impl Environment {
             let steps: Vec<&str> = path.split("__").collect();
             let placed = match steps.as_slice() {
                 [key] => Some((&mut *document, (*key).to_owned())),
-                ["feed", index, rest @ ..] => feed(document, index, &place).and_then(|feed| match rest {
-                    [key] => Some((feed, (*key).to_owned())),
-                    ["header", header] => {
-                        let header = header.replace('_', "-");
-                        let headers = table(feed, "header", &place)?;
-                        // A header's name has no case: one of the file is replaced, not joined.
-                        let same = |known: &str| known.eq_ignore_ascii_case(&header);
-                        let known = headers.keys().map(|key| key.get_ref()).find(|key| same(key)).cloned();
-                        known.map(|known| headers.remove(known.as_ref()));
-                        Some((headers, header))
-                    }
-                    _ => None,
-                }),
+                ["canary", index, key] => {
+                    element(document, "canary", index, &place).map(|canary| (canary, (*key).to_owned()))
+                }
+                ["feed", index, rest @ ..] => {
+                    element(document, "feed", index, &place).and_then(|feed| match rest {
+                        [key] => Some((feed, (*key).to_owned())),
+                        ["header", header] => {
+                            let header = header.replace('_', "-");
+                            let headers = table(feed, "header", &place)?;
+                            // A header's name has no case: one of the file is replaced, not joined.
+                            let same = |known: &str| known.eq_ignore_ascii_case(&header);
+                            let known =
+                                headers.keys().map(|key| key.get_ref()).find(|key| same(key)).cloned();
+                            known.map(|known| headers.remove(known.as_ref()));
+                            Some((headers, header))
+                        }
+                        _ => None,
+                    })
+                }
                 ["kafka", "properties", property] => table(document, "kafka", &place)
                     .and_then(|kafka| table(kafka, "properties", &place))
                     .map(|properties| (properties, property.replace('_', "."))),
-                [of @ ("kafka" | "http" | "refill"), key] => {
+                // Which tables there are is known to who reads them: another one is an unknown key there.
+                [of, key] if !of.is_empty() && !["feed", "canary"].contains(of) => {
                     table(document, of, &place).map(|table| (table, (*key).to_owned()))
                 }
                 _ => None,
@@ -92,6 +93,8 @@ impl Environment {
             match placed {
                 Some((table, key)) if !key.is_empty() => {
                     let value = DeValue::String(Cow::Owned(value.clone()));
+                    // With its key: what is said of it names the variable and not the line beneath.
+                    table.remove(key.as_str());
                     table.insert(Spanned::new(place.clone(), Cow::Owned(key)), Spanned::new(place, value));
                 }
                 _ => report.add(
@@ -102,6 +105,39 @@ impl Environment {
             }
         }
     }
+}
+
+/// Whether Kubernetes sets it: it tells every pod of each Service of its namespace, and one that is called
+/// `certsieve` or `certsieve-kafka` has our prefix. Its values are as telling as its names: a slip of an
+/// operator's pen such as `CERTSIEVE_PORT=9464` is none of them.
+fn is_of_kubernetes(name: &str, value: &str) -> bool {
+    let number = |text: &str| text.parse::<u16>().is_ok();
+    let url = || {
+        let to = ["tcp://", "udp://", "sctp://"].iter().find_map(|scheme| value.strip_prefix(scheme));
+        to.and_then(|to| to.rsplit_once(':')).is_some_and(|(_, port)| number(port))
+    };
+    // `__` steps into a table.
+    if name.contains("__") {
+        return false;
+    }
+    if name.ends_with("_SERVICE_HOST") {
+        return value.parse::<IpAddr>().is_ok();
+    }
+    if let Some((_, port)) = name.split_once("_SERVICE_PORT") {
+        // With the port's name behind it, where it has one.
+        return (port.is_empty() || port.starts_with('_')) && number(value);
+    }
+    if name.ends_with("_PORT") && url() {
+        return true;
+    }
+    // CERTSIEVE_PORT_9464_TCP, and its _PROTO, _PORT and _ADDR.
+    name.match_indices("_PORT_").any(|(at, port)| {
+        let mut words = name[at + port.len()..].split('_');
+        let protocol = |word: &str| matches!(word, "TCP" | "UDP" | "SCTP");
+        words.next().is_some_and(number)
+            && words.next().is_some_and(protocol)
+            && matches!((words.next(), words.next()), (None | Some("PROTO" | "PORT" | "ADDR"), None))
+    })
 }
 
 /// The variables that headers and proxies take their values from: they are no keys.
@@ -131,22 +167,23 @@ fn table<'d, 't>(
     as_table(parent.get_mut(name)?)
 }
 
-/// The feed of that number from 0: one that is there, or the next one.
-fn feed<'d, 't>(
+/// The table of that number from 0 in a list of them: one that is there, or the next one.
+fn element<'d, 't>(
     document: &'d mut DeTable<'t>,
+    list: &'static str,
     index: &str,
     place: &Range<usize>,
 ) -> Option<&'d mut DeTable<'t>> {
     let index: usize = index.parse().ok()?;
-    if !document.contains_key("feed") {
-        let key = Spanned::new(place.clone(), Cow::Borrowed("feed"));
+    if !document.contains_key(list) {
+        let key = Spanned::new(place.clone(), Cow::Borrowed(list));
         document.insert(key, Spanned::new(place.clone(), DeValue::Array(DeArray::default())));
     }
-    let DeValue::Array(feeds) = document.get_mut("feed")?.get_mut() else { return None };
-    if index == feeds.len() {
-        feeds.push(Spanned::new(place.clone(), DeValue::Table(DeTable::new())));
+    let DeValue::Array(tables) = document.get_mut(list)?.get_mut() else { return None };
+    if index == tables.len() {
+        tables.push(Spanned::new(place.clone(), DeValue::Table(DeTable::new())));
     }
-    as_table(feeds.get_mut(index)?)
+    as_table(tables.get_mut(index)?)
 }
 
 fn as_table<'d, 't>(value: &'d mut Spanned<DeValue<'t>>) -> Option<&'d mut DeTable<'t>> {

@@ -1,7 +1,7 @@
 //! `[kafka]`: where records go.
 //!
 //! Any property of librdkafka may be set, but not those that carry certsieve's promises: each of them
-//! is refused with the reason. Sign-in is either whole or absent.
+//! is refused with the reason, and so is what librdkafka refuses. Sign-in is either whole or absent.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -286,9 +286,28 @@ fn properties(file: &Path, table: &Keys<'_, '_>, report: &mut Report<'_>) -> BTr
             }
             false => secret,
         };
+        // Which protocols there are was said above.
+        let known = name == "security.protocol";
+        if let Some(why) = objection(name, secret.expose()).filter(|_| !known) {
+            let hint = "librdkafka's CONFIGURATION.md has every property with its values";
+            report.add(key.span(), format!("property `{name}`: {why}"), hint);
+            continue;
+        }
         properties.insert(name.to_owned(), secret);
     }
     properties
+}
+
+/// What the client itself says against a property and its value.
+#[cfg(feature = "kafka")]
+fn objection(name: &str, value: &str) -> Option<String> {
+    crate::publish::kafka::objection(name, value)
+}
+
+/// Without the client nobody knows its properties, and no record goes to Kafka either.
+#[cfg(not(feature = "kafka"))]
+fn objection(_: &str, _: &str) -> Option<String> {
+    None
 }
 
 fn refusal(name: &str) -> Option<&'static str> {

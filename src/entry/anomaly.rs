@@ -20,7 +20,7 @@ pub enum Anomaly {
     NonAsciiName,
     /// A label that is none: it stands for any one label.
     UnparsableLabel,
-    /// A name of which only the end was read.
+    /// A name so long that only its start and its end were read.
     NameTooLong,
     /// The text of a message and its DER name different things.
     TextDerMismatch,

@@ -12,7 +12,7 @@ use super::chain::{self, ChainCertificate};
 use super::der::{OID, Reader, SET};
 use super::identity::{Identities, Provenance, Value};
 use super::issuance;
-use super::message::{self, CertificateUpdate};
+use super::message;
 use super::{Anomalies, Anomaly, Entry, EntryKind, Evidence, Origin, Timestamp};
 
 /// One entry, owned.
@@ -82,23 +82,23 @@ impl Entry<'_> {
             Origin::Leaf(leaf) => (None, Some(leaf)),
             Origin::Names | Origin::Certificate => (None, None),
         };
-        // A DER that broke decides nothing beside a text; elsewhere there is nothing else.
+        // A DER that broke decides nothing beside a text, and says what the text does not; elsewhere there is
+        // nothing else.
         let walk = self.walk.filter(|walk| walk.broken.is_none() || update.is_none());
+        let rest = self.walk.filter(|_| walk.is_none());
+        let text = update.filter(|_| walk.is_none());
+        let either = walk.or(rest);
         let names_only = matches!(self.origin, Origin::Names);
-        let serial = match (&walk, update) {
-            (Some(walk), _) => (!walk.serial.is_empty()).then(|| issuance::serial_of_der(walk.serial)),
-            (None, Some(update)) => update.leaf.serial_number.as_str().and_then(issuance::serial_of_text),
-            (None, None) => None,
-        };
-        let mut authority_key_id = match (&walk, update) {
-            (Some(walk), _) => walk.authority_key_id.map(issuance::hex),
-            (None, Some(update)) => {
-                let text = update.leaf.extensions.authority_key_identifier.as_str();
-                text.and_then(issuance::key_id_of_text)
-            }
-            (None, None) => None,
-        };
-        let mut issuer = name_of(walk.map(|w| w.issuer), update.map(|u| &u.leaf.issuer));
+        let serial_of =
+            |walk: Walk<'_>| (!walk.serial.is_empty()).then(|| issuance::serial_of_der(walk.serial));
+        let serial = text
+            .and_then(|text| issuance::serial_of_text(text.leaf.serial_number.as_str()?))
+            .or_else(|| either.and_then(serial_of));
+        let mut authority_key_id = text
+            .and_then(|text| text.leaf.extensions.authority_key_identifier.as_str())
+            .and_then(issuance::key_id_of_text)
+            .or_else(|| either.and_then(|walk| walk.authority_key_id).map(issuance::hex));
+        let mut issuer = name_of(either.map(|w| w.issuer), text.map(|u| &u.leaf.issuer));
         let mut anomalies = self.anomalies;
         let chain = match (update, leaf) {
             (Some(_), _) => chain::of_message(message, &mut anomalies),
@@ -139,19 +139,26 @@ impl Entry<'_> {
             log_time: self.log_time,
             seen: update.and_then(|u| u.seen.time()),
             kind: self.kind,
-            malformed: self.malformed.is_some(),
+            malformed: self.is_undecided(),
             names_only,
             evidence: self.evidence,
             issuance_key,
             serial,
             authority_key_id,
             issuer,
-            subject: name_of(walk.map(|w| w.subject), update.map(|u| &u.leaf.subject)),
-            not_before: time_of(walk, update, |w| w.not_before, |u| u.leaf.not_before),
-            not_after: time_of(walk, update, |w| w.not_after, |u| u.leaf.not_after),
+            subject: name_of(either.map(|w| w.subject), text.map(|u| &u.leaf.subject)),
+            not_before: text
+                .and_then(|text| text.leaf.not_before.time())
+                .or_else(|| either.and_then(|walk| walk.not_before)),
+            not_after: text
+                .and_then(|text| text.leaf.not_after.time())
+                .or_else(|| either.and_then(|walk| walk.not_after)),
             has_san: match walk {
                 Some(walk) => walk.has_san,
-                None => self.identities.iter().any(|i| i.provenance != Provenance::CommonName),
+                None => {
+                    rest.is_some_and(|walk| walk.has_san)
+                        || self.identities.iter().any(|i| i.provenance != Provenance::CommonName)
+                }
             },
             signature_algorithm: update.and_then(|u| u.leaf.signature_algorithm.as_str()).map(str::to_owned),
             der: (!self.submitted.is_empty()).then(|| self.submitted.to_vec()),
@@ -190,6 +197,10 @@ impl Facts {
         for identity in self.identities.iter() {
             let Value::Name { ascii, .. } = identity.value else { continue };
             let name = self.identities.text(ascii);
+            if name.contains('?') {
+                // How joined names look as one, or a label that is none: no name that somebody could have.
+                continue;
+            }
             if !name.contains('.') {
                 odd.add(Anomaly::SingleLabelName);
             } else if !psl::suffix(name.as_bytes()).is_some_and(|suffix| suffix.is_known()) {
@@ -209,6 +220,12 @@ impl Facts {
         REST + self.der.as_ref().map_or(0, Vec::len) + chain + self.identities.size()
     }
 
+    /// It has neither serial nor issuer key id: what else it shares with another entry does not make the two
+    /// one issuance.
+    pub fn has_no_key(&self) -> bool {
+        !self.names_only && self.serial.is_none() && self.authority_key_id.is_none()
+    }
+
     /// What names the entry in ids: log and index, or the SHA-256 of the message in place of both.
     pub fn address(&self) -> Vec<String> {
         match (&self.log, self.index) {
@@ -218,22 +235,13 @@ impl Facts {
     }
 }
 
-fn time_of(
-    walk: Option<Walk<'_>>,
-    update: Option<&CertificateUpdate<'_>>,
-    of_der: impl Fn(&Walk<'_>) -> Option<Timestamp>,
-    of_text: impl Fn(&CertificateUpdate<'_>) -> message::Number,
-) -> Option<Timestamp> {
-    match walk {
-        Some(walk) => of_der(&walk),
-        None => update.and_then(|update| of_text(update).time()),
-    }
-}
-
+/// The text's, where it is asked and has one, else the DER's.
 fn name_of(der: Option<&[u8]>, text: Option<&message::DistinguishedName<'_>>) -> DistinguishedName {
+    let text = text.map(issuer_of_text);
     match (der, text) {
-        (Some(der), _) => name_of_der(der),
-        (None, Some(text)) => issuer_of_text(text),
+        (Some(der), None) => name_of_der(der),
+        (Some(der), Some(text)) if text.distinguished_name.is_empty() && !der.is_empty() => name_of_der(der),
+        (_, Some(text)) => text,
         (None, None) => DistinguishedName::default(),
     }
 }
@@ -241,7 +249,7 @@ fn name_of(der: Option<&[u8]>, text: Option<&message::DistinguishedName<'_>>) ->
 fn issuer_of_text(text: &message::DistinguishedName<'_>) -> DistinguishedName {
     let list = |value: &message::Text<'_>| value.as_str().map(str::to_owned).into_iter().collect();
     let mut issuer = DistinguishedName {
-        common_name: list(&text.common_name),
+        common_name: text.common_name.iter().map(str::to_owned).collect(),
         organization: list(&text.organization),
         organizational_unit: list(&text.organizational_unit),
         country: list(&text.country),

@@ -2,13 +2,14 @@
 //!
 //! All text lies in one arena, so that a worker's [`Identities`] is filled anew for every message
 //! without an allocation and copied whole, in three allocations, for an entry that matches. Bounded by
-//! the message: every identity was bytes of it, and a name yields at most
-//! [`MAX_PARTS`](super::name::MAX_PARTS) identities.
+//! the message: every identity was bytes of it, and what stands for a name once yields one for each four
+//! of its bytes at most.
 
 use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use rustc_hash::FxHasher;
 
 use super::anomaly::{Anomalies, Anomaly};
@@ -62,6 +63,8 @@ pub enum Value {
     Name { ascii: Span, unicode: Option<Span> },
     /// `::ffff:a.b.c.d` is `a.b.c.d`.
     Address(IpAddr),
+    /// An iPAddress that was written as address and mask, as a whole.
+    Network(IpNet),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -113,6 +116,11 @@ impl Identities {
         self.list.is_empty()
     }
 
+    /// There are some, and each stands in the DER.
+    pub(super) fn are_of_der(&self) -> bool {
+        !self.list.is_empty() && self.list.iter().all(|identity| identity.der)
+    }
+
     /// Bytes that it holds.
     pub fn size(&self) -> usize {
         self.arena.capacity() + self.list.capacity() * size_of::<Identity>()
@@ -132,6 +140,7 @@ impl Identities {
         match identity.value {
             Value::Name { ascii, .. } => self.text(ascii).to_owned(),
             Value::Address(address) => address.to_string(),
+            Value::Network(network) => network.to_string(),
         }
     }
 
@@ -147,7 +156,7 @@ impl Identities {
                 Value::Name { ascii, unicode } => {
                     Value::Name { ascii: moved(ascii), unicode: unicode.map(moved) }
                 }
-                address => address,
+                Value::Address(_) | Value::Network(_) => identity.value,
             },
             ..*identity
         }));
@@ -267,6 +276,7 @@ impl Identities {
         match value {
             Value::Name { ascii, .. } => hasher.write(self.text(*ascii).as_bytes()),
             Value::Address(address) => address.hash(&mut hasher),
+            Value::Network(network) => network.hash(&mut hasher),
         }
         hasher.finish()
     }
@@ -277,8 +287,9 @@ fn compare(arena: &str, a: &Value, b: &Value) -> Ordering {
     match (a, b) {
         (Value::Name { ascii: a, .. }, Value::Name { ascii: b, .. }) => text(a).cmp(text(b)),
         (Value::Address(a), Value::Address(b)) => a.cmp(b),
-        (Value::Name { .. }, Value::Address(_)) => Ordering::Less,
-        (Value::Address(_), Value::Name { .. }) => Ordering::Greater,
+        (Value::Network(a), Value::Network(b)) => a.cmp(b),
+        (Value::Name { .. }, _) | (Value::Address(_), Value::Network(_)) => Ordering::Less,
+        (Value::Network(_), _) | (Value::Address(_), Value::Name { .. }) => Ordering::Greater,
     }
 }
 

@@ -98,6 +98,10 @@ pub struct Entry<'a> {
     der: &'a [u8],
     /// The certificate as it was submitted; empty where it is not at hand.
     submitted: &'a [u8],
+    /// What of a DER in broken base64 can be decoded, with filler where it cannot.
+    salvage: &'a [u8],
+    /// All of it could be read, or what could not says nothing beside a DER that could.
+    decoded: bool,
     origin: Origin<'a>,
 }
 
@@ -116,6 +120,16 @@ impl<'a> Entry<'a> {
     pub fn der(&self) -> Option<&'a [u8]> {
         (!self.der.is_empty()).then_some(self.der)
     }
+
+    /// What of a DER in broken base64 can be decoded, with filler where it cannot; `None` elsewhere.
+    pub fn salvage(&self) -> Option<&'a [u8]> {
+        (!self.salvage.is_empty()).then_some(self.salvage)
+    }
+
+    /// It could not be decoded whole. An entry whose DER could is decoded, whatever stands in its text.
+    pub fn is_undecided(&self) -> bool {
+        !self.decoded
+    }
 }
 
 /// Logs whose name a worker remembers; a feed that names more is remembered from the start again.
@@ -125,6 +139,7 @@ const MAX_LOGS_REMEMBERED: usize = 1024;
 #[derive(Default)]
 pub struct Decoder {
     der: Vec<u8>,
+    salvage: Vec<u8>,
     names: Vec<RawName>,
     identities: Identities,
     /// `source.url` as written, and the log's name, by these.
@@ -153,11 +168,12 @@ impl Decoder {
         self.names.clear();
         self.identities.clear();
         self.der.clear();
+        self.salvage.clear();
         let mut anomalies = Anomalies::default();
         let mut malformed = None;
         let leaf = &update.leaf;
-        if leaf.as_der.odd || leaf.all_domains.odd || leaf.extensions.subject_alt_name.odd {
-            anomalies.add(Anomaly::FieldType);
+        for (field, shape) in update.shapes() {
+            malformed = malformed.or(wrong_type(field, shape, &mut anomalies));
         }
         if update.index.is_given() && update.index.index().is_none() {
             anomalies.add(Anomaly::IndexInvalid);
@@ -166,6 +182,7 @@ impl Decoder {
             && let Err(error) = decode_base64(text, &mut self.der)
         {
             self.der.clear();
+            salvage(text, &mut self.salvage);
             anomalies.add(Anomaly::AsDerInvalid);
             malformed = Some(Malformed { reason: "base64", message: format!("as_der: {error}") });
         }
@@ -186,7 +203,7 @@ impl Decoder {
             let placed = self.identities.iter().filter(|i| i.provenance != Provenance::TextDomains);
             placed.for_each(|identity| anomalies.merge(identity.anomalies));
         }
-        let text_has_san = leaf.extensions.subject_alt_name.as_str().is_some();
+        let text_has_san = leaf.extensions.subject_alt_name.iter().next().is_some();
         if self.identities.settle(whole, text_has_san) {
             anomalies.add(Anomaly::TextDerMismatch);
         }
@@ -204,13 +221,15 @@ impl Decoder {
             index: update.index.index(),
             log_time: update.log_time(),
             kind,
-            evidence: if whole { Evidence::Der } else { Evidence::Text },
+            evidence: if whole || self.identities.are_of_der() { Evidence::Der } else { Evidence::Text },
             identities: &self.identities,
             anomalies,
+            decoded: whole || malformed.is_none(),
             malformed,
             walk,
             der: &self.der,
             submitted: &self.der,
+            salvage: &self.salvage,
             origin: Origin::Update(update),
         }
     }
@@ -256,10 +275,12 @@ impl Decoder {
             evidence: Evidence::Der,
             identities: &self.identities,
             anomalies,
+            decoded: malformed.is_none(),
             malformed,
             walk,
             der: leaf.signed,
             submitted: leaf.submitted,
+            salvage: &[],
             origin: Origin::Leaf(leaf),
         }
     }
@@ -288,10 +309,12 @@ impl Decoder {
             evidence: Evidence::Der,
             identities: &self.identities,
             anomalies,
+            decoded: malformed.is_none(),
             malformed,
             walk: Some(walk),
             der,
             submitted: der,
+            salvage: &[],
             origin: Origin::Certificate,
         }
     }
@@ -315,7 +338,7 @@ impl Decoder {
                 name::read(text.as_bytes(), place, &mut self.identities);
             }
         }
-        self.names_only(anomalies)
+        self.names_only(anomalies, None)
     }
 
     /// The entry of a domains-only message: names, and nothing else.
@@ -323,18 +346,16 @@ impl Decoder {
         self.names.clear();
         self.identities.clear();
         let mut anomalies = Anomalies::default();
-        if names.odd {
-            anomalies.add(Anomaly::FieldType);
-        }
+        let malformed = wrong_type("data", names.shape, &mut anomalies);
         let place = name::Place { provenance: Provenance::TextDomains, der: false };
         for name in &names.list {
             name::read(name.as_bytes(), place, &mut self.identities);
         }
-        self.names_only(anomalies)
+        self.names_only(anomalies, malformed)
     }
 
     /// An entry of the identities that were read, without a certificate.
-    fn names_only(&mut self, mut anomalies: Anomalies) -> Entry<'_> {
+    fn names_only(&mut self, mut anomalies: Anomalies, malformed: Option<Malformed>) -> Entry<'_> {
         self.identities.settle(false, false);
         for identity in self.identities.iter() {
             anomalies.merge(identity.anomalies);
@@ -347,10 +368,12 @@ impl Decoder {
             evidence: Evidence::Text,
             identities: &self.identities,
             anomalies,
-            malformed: None,
+            decoded: malformed.is_none(),
+            malformed,
             walk: None,
             der: &[],
             submitted: &[],
+            salvage: &[],
             origin: Origin::Names,
         }
     }
@@ -384,13 +407,51 @@ pub fn log_name(url: &str) -> String {
     }
 }
 
+/// A field of another type than its name says: odd, or with no reading at all.
+fn wrong_type(field: &str, shape: message::Shape, anomalies: &mut Anomalies) -> Option<Malformed> {
+    if shape != message::Shape::Usual {
+        anomalies.add(Anomaly::FieldType);
+    }
+    match shape {
+        message::Shape::Wrong(what) => {
+            Some(Malformed { reason: "field_type", message: format!("{field} is or holds {what}") })
+        }
+        _ => None,
+    }
+}
+
+/// In the alphabet of RFC 4648, 4 or 5, wrapped or not.
 fn decode_base64(text: &str, out: &mut Vec<u8>) -> Result<(), base64::DecodeError> {
     let standard = BASE64.decode_vec(text, out);
+    if standard.is_err() && text.contains(|c: char| c.is_ascii_whitespace()) {
+        out.clear();
+        return decode_base64(&text.replace(|c: char| c.is_ascii_whitespace(), ""), out);
+    }
     if standard.is_err() && text.contains(['-', '_']) {
         out.clear();
         return general_purpose::URL_SAFE_NO_PAD.decode_vec(text.trim_end_matches('='), out);
     }
     standard
+}
+
+/// What of broken base64 can be decoded, four characters at a time, so that one that is none hides three
+/// octets and no more. In their place stands what is part of no name.
+fn salvage(text: &str, out: &mut Vec<u8>) {
+    // In no name, and in no address that anybody has.
+    const FILLER: [u8; 3] = [0, 0x1f, 0];
+    let bytes: Vec<u8> = text.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
+    for quad in bytes.chunks(4) {
+        let before = out.len();
+        let quad = std::str::from_utf8(quad).unwrap_or_default();
+        let whole = BASE64.decode_vec(quad, out).or_else(|_| {
+            out.truncate(before);
+            general_purpose::URL_SAFE_NO_PAD.decode_vec(quad, out)
+        });
+        if whole.is_err() {
+            out.truncate(before);
+            out.extend(FILLER);
+        }
+    }
 }
 
 /// The identities of the raw names of a DER, and what is odd about any of them: that stays odd when the
@@ -421,15 +482,8 @@ fn read_raw(raw: &RawName, der: &[u8], out: &mut Identities) -> Anomalies {
                 std::borrow::Cow::Owned(text) => name::read(text.as_bytes(), place, out),
             }
         }
-        certificate::Place::Ip => match name::address_octets(bytes) {
-            Some((address, odd)) => {
-                anomalies.merge(odd);
-                let span = out.keep(&facts::octets_text(bytes));
-                out.push(Value::Address(address), Provenance::SanIp, span, true, odd);
-            }
-            // Of a length that says nothing: the record shows the anomaly and the certificate.
-            None => anomalies.add(Anomaly::IpLength),
-        },
+        // Of a length that says nothing, the record shows the anomaly and the certificate.
+        certificate::Place::Ip => anomalies.merge(name::read_octets(bytes, out)),
     }
     anomalies
 }
@@ -439,21 +493,21 @@ fn read_raw(raw: &RawName, der: &[u8], out: &mut Identities) -> Anomalies {
 fn read_text(update: &CertificateUpdate<'_>, out: &mut Identities) {
     let place = |provenance| name::Place { provenance, der: false };
     let leaf = &update.leaf;
-    if let Some(san) = leaf.extensions.subject_alt_name.as_str() {
-        let mut next = 0;
-        for token in split(san) {
-            read_san_token(token.trim(), &mut next, out);
+    let mut next = 0;
+    for token in leaf.extensions.subject_alt_name.iter().flat_map(split) {
+        read_san_token(token.trim(), &mut next, out);
+    }
+    for common_name in leaf.subject.common_name.iter() {
+        if !out.meet(common_name, &mut 0) {
+            name::read(common_name.as_bytes(), place(Provenance::CommonName), out);
         }
     }
-    if let Some(common_name) = leaf.subject.common_name.as_str()
-        && !out.meet(common_name, &mut 0)
-    {
-        name::read(common_name.as_bytes(), place(Provenance::CommonName), out);
-    }
+    // A list in its place may have thousands: of those, one is compared.
+    let common_name = leaf.subject.common_name.iter().next();
     let mut next = 0;
     for name in &leaf.all_domains.list {
         // `all_domains` holds the common name too; as such it was read already.
-        if leaf.subject.common_name.as_str() != Some(name.as_ref()) && !out.meet(name, &mut next) {
+        if common_name != Some(name.as_ref()) && !out.meet(name, &mut next) {
             name::read(name.as_bytes(), place(Provenance::TextDomains), out);
         }
     }

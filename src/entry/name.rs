@@ -7,22 +7,23 @@
 //! stands for any one label. An address in the place of a name is an address, and so is the name under
 //! `in-addr.arpa` or `ip6.arpa` that denotes it.
 //!
-//! A plain name costs one pass and no allocation. An odd one yields at most [`MAX_PARTS`] identities,
-//! and of one longer than [`MAX_NAME_BYTES`] only the end is read, which is the part that decides.
+//! A plain name costs one pass and no allocation. An odd one is split over its whole length first, so that
+//! nothing hides behind a long neighbour; of a part longer than [`MAX_NAME_BYTES`] the start and the end are
+//! read, and what lies between is a label that is none. The cost is linear in the bytes of the message.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 
+use ipnet::IpNet;
+
 use super::anomaly::{Anomalies, Anomaly};
+use super::facts;
 use super::identity::{Identities, Provenance, Span, Value};
 
-/// A DNS name has 253 characters; sixteen times as many leave room for joined names.
+/// A DNS name has 253 characters: what is longer than sixteen times as many is read at both ends only.
 pub const MAX_NAME_BYTES: usize = 4096;
-
-/// Of joined names so many are told apart.
-pub const MAX_PARTS: usize = 64;
 
 /// UTS 46, non-transitional, to lower-case A-labels. A watched domain and a certificate's name go
 /// through this one function. `None` where a label is no IDNA label (bad Punycode, a forbidden
@@ -56,31 +57,71 @@ pub fn address(text: &str) -> Option<(IpAddr, bool)> {
     (count == 16).then(|| canonical(IpAddr::V6(Ipv6Addr::from(octets))))
 }
 
-/// An iPAddress of a SAN. Of another length than 4 or 16 octets it is tried as text and as address and
-/// mask (RFC 5280, 4.2.1.10), as which it was seen in certificates.
-pub fn address_octets(octets: &[u8]) -> Option<(IpAddr, Anomalies)> {
-    let mut anomalies = Anomalies::default();
-    let whole = |octets: &[u8]| match octets.len() {
+/// An iPAddress of a SAN. Of another length than 4 or 16 octets it is read as a name is, where it is text,
+/// and else as address and mask (RFC 5280, 4.2.1.10): as both it was seen in certificates. Returns what is
+/// odd about it, also where it denotes nothing.
+pub fn read_octets(octets: &[u8], out: &mut Identities) -> Anomalies {
+    let place = Place { provenance: Provenance::SanIp, der: true };
+    let mut odd = Anomalies::default();
+    if let Some(address) = whole_address(octets) {
+        let (address, mapped) = canonical(address);
+        if mapped {
+            odd.add(Anomaly::IpV4Mapped);
+        }
+        let raw = out.keep(&facts::octets_text(octets));
+        out.push(Value::Address(address), place.provenance, raw, place.der, odd);
+        return odd;
+    }
+    odd.add(Anomaly::IpLength);
+    match std::str::from_utf8(octets) {
+        Ok(text) if is_text(text) => read_with(octets, place, odd, out),
+        _ => odd.merge(read_address_and_mask(octets, place, odd, out)),
+    }
+    odd
+}
+
+pub(super) fn whole_address(octets: &[u8]) -> Option<IpAddr> {
+    match octets.len() {
         4 => <[u8; 4]>::try_from(octets).ok().map(|o| IpAddr::V4(Ipv4Addr::from(o))),
         16 => <[u8; 16]>::try_from(octets).ok().map(|o| IpAddr::V6(Ipv6Addr::from(o))),
         _ => None,
-    };
-    let found = match whole(octets) {
-        Some(address) => Some(canonical(address)),
-        None => {
-            anomalies.add(Anomaly::IpLength);
-            let as_text = std::str::from_utf8(octets).ok().and_then(|text| address(text.trim()));
-            as_text.or_else(|| match octets.len() {
-                8 | 32 => whole(&octets[..octets.len() / 2]).map(canonical),
-                _ => None,
-            })
-        }
-    };
-    let (address, mapped) = found?;
-    if mapped {
-        anomalies.add(Anomaly::IpV4Mapped);
     }
-    Some((address, anomalies))
+}
+
+/// Printable, but for the white space and the NULs that end up in names.
+fn is_text(text: &str) -> bool {
+    let is_blank = |c: char| c == '\0' || c.is_ascii_whitespace();
+    text.chars().any(char::is_alphanumeric) && text.chars().all(|c| is_blank(c) || !c.is_control())
+}
+
+/// Networks of shorter prefixes would hold what half the world watches.
+const SHORTEST_V4: u8 = 8;
+const SHORTEST_V6: u8 = 32;
+
+/// The address, and the network that a mask of leading ones makes of it.
+fn read_address_and_mask(octets: &[u8], place: Place, odd: Anomalies, out: &mut Identities) -> Anomalies {
+    let (address, mask) = octets.split_at(octets.len() / 2);
+    let (Some(given), Some(mask)) = (whole_address(address), whole_address(mask)) else { return odd };
+    let (address, mapped) = canonical(given);
+    let mut odd = odd;
+    if mapped {
+        odd.add(Anomaly::IpV4Mapped);
+    }
+    let raw = out.keep(&facts::octets_text(octets));
+    out.push(Value::Address(address), place.provenance, raw, place.der, odd);
+    let Ok(mut length) = ipnet::ip_mask_to_prefix(mask) else { return odd };
+    if mapped {
+        // The network of an address that is mapped has its first 96 bits; a shorter one is no IPv4.
+        let Some(rest) = length.checked_sub(96) else { return odd };
+        length = rest;
+    }
+    let (shortest, single) = if address.is_ipv4() { (SHORTEST_V4, 32) } else { (SHORTEST_V6, 128) };
+    if (shortest..single).contains(&length)
+        && let Ok(network) = IpNet::new(address, length)
+    {
+        out.push(Value::Network(network.trunc()), place.provenance, raw, place.der, odd);
+    }
+    odd
 }
 
 fn canonical(address: IpAddr) -> (IpAddr, bool) {
@@ -107,16 +148,26 @@ impl Place {
     }
 
     fn misplaced(self) -> Anomaly {
-        if self.is_common_name() { Anomaly::IpInCommonName } else { Anomaly::IpInDns }
+        match self.provenance {
+            Provenance::CommonName => Anomaly::IpInCommonName,
+            // As text it is in its place, and has no length that an address has.
+            Provenance::SanIp => Anomaly::IpLength,
+            _ => Anomaly::IpInDns,
+        }
     }
 }
 
 /// Adds every identity that `raw` denotes.
 pub fn read(raw: &[u8], place: Place, out: &mut Identities) {
+    read_with(raw, place, Anomalies::default(), out);
+}
+
+/// As [`read`]; `odd` is known of all of it.
+fn read_with(raw: &[u8], place: Place, odd: Anomalies, out: &mut Identities) {
     if let Some(case) = plain_case(raw) {
         // Plain names are ASCII, so this does not fail.
         if let Ok(text) = std::str::from_utf8(raw) {
-            read_plain(text, case, place, out);
+            read_plain(text, case, place, odd, out);
         }
         return;
     }
@@ -124,7 +175,7 @@ pub fn read(raw: &[u8], place: Place, out: &mut Identities) {
         Ok(text) => Cow::Borrowed(text),
         Err(_) => Cow::Owned(raw.iter().map(|&b| char::from(b)).collect()),
     };
-    read_odd(&text, place, out);
+    read_odd(&text, place, odd, out);
 }
 
 /// How a plain name is written.
@@ -153,16 +204,15 @@ fn plain_case(raw: &[u8]) -> Option<Case> {
     plain.then_some(if upper { Case::Mixed } else { Case::Lower })
 }
 
-fn read_plain(text: &str, case: Case, place: Place, out: &mut Identities) {
-    let none = Anomalies::default();
+fn read_plain(text: &str, case: Case, place: Place, odd: Anomalies, out: &mut Identities) {
     let raw = out.keep(text);
-    if push_address(text, raw, place, none, out) {
+    if push_address(text, raw, place, odd, out) {
         return;
     }
     let ascii = if case == Case::Lower { raw } else { out.keep_lower(text) };
-    let denotes_more = push_reverse_zone(ascii, raw, place, none, out);
-    out.push(Value::Name { ascii, unicode: None }, place.provenance, raw, place.der, none);
-    if !denotes_more {
+    let denotes_more = push_reverse_zone(ascii, raw, place, odd, out);
+    out.push(Value::Name { ascii, unicode: None }, place.provenance, raw, place.der, odd);
+    if !denotes_more && odd.is_empty() {
         out.last_stands_alone();
     }
 }
@@ -215,8 +265,9 @@ fn push_address(text: &str, raw: Span, place: Place, mut odd: Anomalies, out: &m
     true
 }
 
-/// The address that a name under in-addr.arpa (RFC 1035, 3.5) or ip6.arpa (RFC 3596, 2.5) denotes.
-fn reverse_zone(name: &str) -> Option<IpAddr> {
+/// The address that a normalised name under in-addr.arpa (RFC 1035, 3.5) or ip6.arpa (RFC 3596, 2.5)
+/// denotes.
+pub fn reverse_zone(name: &str) -> Option<IpAddr> {
     let name = name.strip_suffix(".arpa")?;
     if let Some(labels) = name.strip_suffix(".in-addr") {
         let mut octets = [0u8; 4];
@@ -238,67 +289,144 @@ fn reverse_zone(name: &str) -> Option<IpAddr> {
     (count == 32).then(|| IpAddr::V6(Ipv6Addr::from(value)))
 }
 
-const SEPARATORS: &[char] =
-    &['\0', ' ', '\t', '\r', '\n', '\u{b}', '\u{c}', '\u{a0}', ',', ';', '|', '/', '\\'];
+/// What joins names. A slash does too, but in a URL.
+const JOINTS: &[char] = &['\0', ' ', '\t', '\r', '\n', '\u{b}', '\u{c}', '\u{a0}', ',', ';', '|', '\\'];
 
-fn read_odd(text: &str, place: Place, out: &mut Identities) {
-    let raw = out.keep(text);
-    let mut odd = Anomalies::default();
-    let mut text = text.trim();
-    if text.len() > MAX_NAME_BYTES {
-        odd.add(Anomaly::NameTooLong);
-        let cut = (text.len() - MAX_NAME_BYTES..text.len()).find(|i| text.is_char_boundary(*i));
-        text = cut.map_or("", |cut| &text[cut..]);
-    }
+/// What ends a label.
+const DOTS: &[char] = &['.', '\u{3002}', '\u{ff0e}', '\u{ff61}'];
+
+fn read_odd(given: &str, place: Place, mut odd: Anomalies, out: &mut Identities) {
+    let text = given.trim();
     if !text.is_ascii() {
         odd.add(Anomaly::NonAsciiName);
     }
     if text.contains('\0') {
         odd.add(Anomaly::NulInName);
     }
-    let spaced = text.contains(char::is_whitespace);
-    let joined = text.contains(SEPARATORS);
+    let jointed = text.contains(JOINTS);
+    let is_url = !jointed && is_url(text);
+    let joined = jointed || (!is_url && text.contains('/'));
+    // A common name is text, of which only whole names count.
+    let is_prose = place.is_common_name() && text.contains(char::is_whitespace);
     let host = bare_host(text);
+    // Many long forms would fill the room for one each.
+    let raw = (text.len() <= MAX_NAME_BYTES).then(|| out.keep(given));
+    let reading = Reading { place, raw, joined, is_prose };
     if joined || host != text {
-        let mut parts = odd;
-        parts.add(Anomaly::JoinedName);
-        for part in text.split(SEPARATORS).filter(|part| !part.is_empty()).take(MAX_PARTS) {
-            let part = bare_host(part);
-            if push_address(part, raw, place, parts, out) {
-                continue;
-            }
-            let (name, whole) = normalise(part);
-            // Beside others a word alone is more likely text.
-            if whole && (name.contains('.') || !joined) {
-                read_normalised(&name, raw, place, parts, out);
+        let mut odd = odd;
+        odd.add(Anomaly::JoinedName);
+        for piece in text.split(JOINTS) {
+            if is_url_or_plain(piece) {
+                reading.part(piece, odd, out);
+            } else {
+                piece.split('/').for_each(|part| reading.part(part, odd, out));
             }
         }
-        if host.is_empty() || (spaced && place.is_common_name()) || (!joined && host != text) {
+        // The host of a URL is the name.
+        if host.is_empty() || is_prose || !joined {
             return;
         }
     }
-    if push_address(text, raw, place, odd, out) {
-        return;
+    reading.as_one(text, odd, out);
+}
+
+/// How the parts of one name are read.
+struct Reading {
+    place: Place,
+    /// The raw form of all of them, where it is short.
+    raw: Option<Span>,
+    joined: bool,
+    is_prose: bool,
+}
+
+impl Reading {
+    fn raw(&self, part: &str, out: &mut Identities) -> Span {
+        self.raw.unwrap_or_else(|| out.keep(part))
     }
-    let (name, _) = normalise(text);
-    if !name.is_empty() {
-        read_normalised(&name, raw, place, odd, out);
+
+    /// One of joined names, or the host of a URL.
+    fn part(&self, part: &str, odd: Anomalies, out: &mut Identities) {
+        // Beside others a word alone is more likely text.
+        if part.is_empty() || (self.joined && !part.contains(DOTS) && !part.contains(':')) {
+            return;
+        }
+        let host = bare_host(part);
+        if host.len() > MAX_NAME_BYTES {
+            return self.ends(host, odd, out);
+        }
+        if self.joined && address(host).is_none() && !host.trim_matches(DOTS).contains(DOTS) {
+            return;
+        }
+        let raw = self.raw(part, out);
+        if push_address(host, raw, self.place, odd, out) {
+            return;
+        }
+        let (name, whole) = normalise(host);
+        if !name.is_empty() && (whole || !self.is_prose) {
+            read_normalised(&name, raw, self.place, odd, out);
+        }
+    }
+
+    /// All of it as one name.
+    fn as_one(&self, text: &str, odd: Anomalies, out: &mut Identities) {
+        if text.len() > MAX_NAME_BYTES {
+            return self.ends(text, odd, out);
+        }
+        let raw = self.raw(text, out);
+        if push_address(text, raw, self.place, odd, out) {
+            return;
+        }
+        let (name, _) = normalise(text);
+        if !name.is_empty() {
+            read_normalised(&name, raw, self.place, odd, out);
+        }
+    }
+
+    /// Start and end of what is too long for a name, each with a label that is none for the rest.
+    fn ends(&self, text: &str, mut odd: Anomalies, out: &mut Identities) {
+        odd.add(Anomaly::NameTooLong);
+        let boundary = |from: usize| (from..text.len()).find(|i| text.is_char_boundary(*i)).unwrap_or(from);
+        let (start, _) = text.split_at(boundary(MAX_NAME_BYTES / 2));
+        let (_, end) = text.split_at(boundary(text.len() - MAX_NAME_BYTES / 2));
+        let (head, _) = normalise(start.rsplit_once(DOTS).map_or("", |(head, _)| head));
+        let (tail, _) = normalise(end.split_once(DOTS).map_or("", |(_, tail)| tail));
+        for (name, piece) in [(format!("{head}.?"), start), (format!("?.{tail}"), end)] {
+            let raw = out.keep(piece);
+            read_normalised(name.trim_matches('.'), raw, self.place, odd, out);
+        }
     }
 }
 
-/// Without a scheme, a `DNS:` in front, brackets, a port.
+/// Begins with a scheme, RFC 3986, 3.1.
+fn is_url(text: &str) -> bool {
+    text.split_once("://").is_some_and(|(scheme, _)| {
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+    })
+}
+
+/// What has no slash that joins.
+fn is_url_or_plain(piece: &str) -> bool {
+    !piece.contains('/') || is_url(piece)
+}
+
+/// Without a scheme and what follows the host, a `DNS:` in front, a local part, brackets, a port.
 fn bare_host(text: &str) -> &str {
     let mut host = text;
-    if let Some((scheme, rest)) = host.split_once("://")
-        && !scheme.is_empty()
-        && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+    if is_url(text)
+        && let Some((_, rest)) = text.split_once("://")
     {
-        host = rest;
+        host = rest.split(['/', '?', '#']).next().unwrap_or(rest);
     }
     for prefix in ["DNS:", "DNS=", "dns:", "dNSName=", "IP:", "IP=", "Address:"] {
         if let Some(rest) = host.strip_prefix(prefix) {
             host = rest;
         }
+    }
+    if let Some((_, rest)) = host.rsplit_once('@')
+        && !rest.is_empty()
+    {
+        host = rest;
     }
     if let Some(inside) = host.strip_prefix('[') {
         return inside.split_once(']').map_or(host, |(inside, _)| inside);
@@ -315,13 +443,13 @@ fn bare_host(text: &str) -> &str {
 
 /// Lower-case A-labels; `?` for a label that is none. True when there was none such.
 fn normalise(text: &str) -> (String, bool) {
-    let text = text.trim_matches(|c| c == '.' || c == '\u{3002}' || c == '\u{ff0e}' || c == '\u{ff61}');
+    let text = text.trim_matches(DOTS);
     let mut name = String::with_capacity(text.len());
     let mut whole = true;
     if text.is_empty() {
         return (name, false);
     }
-    for label in text.split(['.', '\u{3002}', '\u{ff0e}', '\u{ff61}']) {
+    for label in text.split(DOTS) {
         if !name.is_empty() {
             name.push('.');
         }
@@ -373,6 +501,7 @@ mod tests {
                     None => out.text(ascii).to_owned(),
                 },
                 Value::Address(a) => format!("ip:{a}"),
+                Value::Network(network) => format!("ip:{network}"),
             })
             .collect()
     }
@@ -419,7 +548,7 @@ mod tests {
         check(b"[2606:4700:4700::1111]:853", &["ip:2606:4700:4700::1111"]);
         check(b"::ffff:1.1.1.1", &["ip:1.1.1.1"]);
         check(b"1.1.1.1:443", &["ip:1.1.1.1"]);
-        check(b"https://1.1.1.1/dns-query", &["ip:1.1.1.1", "?.1.1.?"]);
+        check(b"https://1.1.1.1/dns-query", &["ip:1.1.1.1"]);
         check(b"1.1.1.1/32", &["ip:1.1.1.1", "1.1.1.?"]);
         check(b"38.6.71.0.71.0.0.0.0.0.0.0.0.0.17.17", &["ip:2606:4700:4700::1111"]);
         check(b"4.3.2.1.in-addr.arpa", &["ip:1.2.3.4", "4.3.2.1.in-addr.arpa"]);
@@ -433,7 +562,13 @@ mod tests {
     fn several_names_in_one() {
         check(b"a.example,b.example", &["a.example", "b.example", "a.?.example"]);
         check(b"x.com, IP Address:1.1.1.1", &["x.com", "ip:1.1.1.1", "x.?.1.1.1"]);
-        check(b"https://shop.example.com/", &["shop.example.com", "?.example.?"]);
+        check(b"https://shop.example.com/", &["shop.example.com"]);
+        check(b"https://me@shop.example.com:8443?a.example#b/c", &["shop.example.com"]);
+        check(b"jane@mail.example", &["mail.example"]);
+        check(b"a@b.example@c.example", &["c.example"]);
+        check(b"a@b.example,c@d.example", &["b.example", "d.example", "?.?.example"]);
+        check(b"a.example@", &["a.?"]);
+        check(b"://a.example", &["a.example", "?.example"]);
         check(b"shop.example.com:8443", &["shop.example.com"]);
         check(b"paypal.com\0.evil.com", &["paypal.com", "evil.com", "paypal.?.evil.com"]);
     }
@@ -451,26 +586,51 @@ mod tests {
         }
     }
 
+    /// A watched name or address is found wherever it stands in a long one, and at no more cost than its
+    /// length.
     #[test]
-    fn octets_of_every_length() {
-        for (octets, want) in [
-            (&[1, 1, 1, 1][..], Some("1.1.1.1")),
-            (&[1, 1, 1, 1, 255, 255, 255, 0], Some("1.1.1.1")),
-            (b"1.1.1.1", Some("1.1.1.1")),
-            (&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 1, 1, 1, 1], Some("1.1.1.1")),
-            (&[1, 1, 1], None),
-            (&[], None),
-        ] {
-            assert_eq!(address_octets(octets).map(|(a, _)| a.to_string()).as_deref(), want, "{octets:?}");
+    fn nothing_hides_in_a_long_name() {
+        const MEGABYTE: usize = 1 << 20;
+        let tail = [&b"a.".repeat(5_000)[..], b"hr"].concat();
+        let shown = "a.".repeat(1024);
+        let begun = std::time::Instant::now();
+        for joint in [&b"\0"[..], b",", b" ", b"/", b"\\", b", DNS:", b"\0\0"] {
+            for (watched, want) in [(&b"www.example.com"[..], "www.example.com"), (b"1.1.1.1", "ip:1.1.1.1")]
+            {
+                for place in [Provenance::SanDns, Provenance::CommonName] {
+                    // A megabyte once: the others are read by the same loop.
+                    let once = joint == b"\0" && watched[0] == b'w' && place == Provenance::SanDns;
+                    let bytes = if once { MEGABYTE } else { 16 * 1024 };
+                    let many = [joint, b"ab.hr"].concat().repeat(bytes / 8);
+                    let half = [joint, b"b.hr"].concat().repeat(bytes / 16);
+                    for hostile in [
+                        [watched, joint, &tail].concat(),
+                        [&tail[..], joint, watched].concat(),
+                        [&tail[..], joint, watched, joint, &tail].concat(),
+                        [watched, &many].concat(),
+                        [&many[..], joint, watched].concat(),
+                        [&half[..], joint, watched, &half].concat(),
+                    ] {
+                        let found = identities(&hostile, place);
+                        assert!(
+                            found.iter().any(|value| value == want),
+                            "{joint:?} {want} {}",
+                            hostile.len()
+                        );
+                    }
+                }
+            }
         }
-    }
-
-    #[test]
-    fn a_long_name_is_read_from_its_end() {
-        let long = [&b"a.".repeat(10_000)[..], b"example.com"].concat();
-        let found = identities(&long, Provenance::SanDns);
-        assert_eq!(found.len(), 1);
-        assert!(found[0].ends_with(".a.example.com") && found[0].len() <= MAX_NAME_BYTES);
+        // One that is not joined: what lies between its ends is a label that is none.
+        let long = [&b"a.".repeat(MEGABYTE / 2)[..], b"example.com"].concat();
+        let ends = identities(&long, Provenance::SanDns);
+        assert_eq!(ends.len(), 2);
+        assert_eq!(ends[0], format!("{shown}?"));
+        assert!(ends[1].starts_with("?.a.") && ends[1].ends_with(".a.example.com"), "{}", ends[1]);
+        let label = [&b"a".repeat(MEGABYTE)[..], b".example.com"].concat();
+        assert_eq!(identities(&label, Provenance::SanDns), ["?", "?.example.com"]);
+        assert_eq!(identities(&b"\xff".repeat(MEGABYTE), Provenance::SanDns).len(), 2);
+        assert!(begun.elapsed().as_secs() < 120, "{:?}", begun.elapsed());
     }
 
     /// What stands in real names, and what hides them.

@@ -5,16 +5,18 @@
 //! string tag. This finds what could be one; a watch list says whether it matters. URLs do not count:
 //! every certificate has its issuer's.
 //!
-//! Bytes that look like a name by chance are few, as a name must be whole, printable and have a dot. A
-//! length that goes beyond the end is taken to the end, as what was cut there is. One pass over at most
+//! Bytes that look like a name by chance are few, as a name must be whole, printable (but for a NUL, which
+//! some hide behind) and have a dot. A length that goes beyond the end is taken to the end, as what was cut
+//! there is. One pass over at most
 //! [`MAX_SEARCHED_BYTES`], in which at most [`MAX_READ_BYTES`] are read as names: bytes made so that names
 //! overlap cost no more than that.
 
 use std::net::IpAddr;
 
+use super::anomaly::Anomalies;
 use super::certificate::COMMON_NAME;
 use super::identity::{Identities, Provenance, Value};
-use super::name;
+use super::{facts, name};
 
 /// Bytes of a certificate that are searched: the 10,000 names of the largest real ones are 700 KB.
 pub const MAX_SEARCHED_BYTES: usize = 8 * 1024 * 1024;
@@ -24,8 +26,8 @@ pub const MAX_READ_BYTES: usize = 2 * 1024 * 1024;
 
 const GENERAL_NAME_DNS: u8 = 0x82;
 const GENERAL_NAME_IP: u8 = 0x87;
-/// UTF8String, PrintableString, TeletexString, IA5String.
-const STRINGS: [u8; 4] = [0x0c, 0x13, 0x14, 0x16];
+/// UTF8String, PrintableString, TeletexString, IA5String, UniversalString, BMPString.
+const STRINGS: [u8; 6] = [0x0c, 0x13, 0x14, 0x16, 0x1c, 0x1e];
 
 /// Hands over every name and address that could stand in `der`, each with its provenance `raw`, in an
 /// [`Identities`] that is used again for the next.
@@ -38,12 +40,12 @@ pub fn search(der: &[u8], room: &mut Identities, mut found: impl FnMut(&Identiti
         match rest {
             [GENERAL_NAME_IP, 4, octets @ ..] if octets.len() >= 4 => address(&octets[..4], room),
             [GENERAL_NAME_IP, 16, octets @ ..] if octets.len() >= 16 => address(&octets[..16], room),
-            [GENERAL_NAME_DNS, value @ ..] => name_of(value, &mut left, room),
+            [GENERAL_NAME_DNS, value @ ..] => name_of(0x16, value, &mut left, room),
             _ => {
                 if let Some([tag, value @ ..]) = rest.strip_prefix(COMMON_NAME)
                     && STRINGS.contains(tag)
                 {
-                    name_of(value, &mut left, room);
+                    name_of(*tag, value, &mut left, room);
                 }
             }
         }
@@ -54,15 +56,15 @@ pub fn search(der: &[u8], room: &mut Identities, mut found: impl FnMut(&Identiti
 }
 
 fn address(octets: &[u8], room: &mut Identities) {
-    if let Some((address, odd)) = name::address_octets(octets) {
+    if let Some(address) = name::whole_address(octets).as_ref().map(IpAddr::to_canonical) {
         let raw = room.keep(&address.to_string());
-        room.push(Value::Address(IpAddr::to_canonical(&address)), Provenance::Raw, raw, true, odd);
+        room.push(Value::Address(address), Provenance::Raw, raw, true, Anomalies::default());
     }
 }
 
 /// The name behind a tag: its length in the short form or in one or two octets, then its bytes. `left`
 /// are the bytes that may still be read.
-fn name_of(value: &[u8], left: &mut usize, room: &mut Identities) {
+fn name_of(tag: u8, value: &[u8], left: &mut usize, room: &mut Identities) {
     let (length, bytes) = match value {
         [length @ 0..=0x7f, bytes @ ..] => (usize::from(*length), bytes),
         [0x81, length, bytes @ ..] => (usize::from(*length), bytes),
@@ -70,12 +72,29 @@ fn name_of(value: &[u8], left: &mut usize, room: &mut Identities) {
         _ => return,
     };
     let bytes = bytes.get(..length).unwrap_or(bytes);
-    if bytes.len() > name::MAX_NAME_BYTES || bytes.len() > *left {
+    let width = match tag {
+        0x1c => 4,
+        0x1e => 2,
+        _ => 1,
+    };
+    // Cut off by the end, the last character of a wide string may be half there.
+    let bytes = &bytes[..bytes.len() - bytes.len() % width];
+    let printable = match width {
+        1 => bytes.iter().position(|b| (1..0x20).contains(b)),
+        _ => bytes
+            .chunks_exact(width)
+            .position(|c| c[..width - 1].iter().all(|b| *b == 0) && c[width - 1] < 0x20),
+    };
+    // Bytes made so that names overlap are looked at no oftener than they are read.
+    let cost = printable.unwrap_or(bytes.len() / width) * width;
+    let affordable = cost <= *left;
+    *left = left.saturating_sub(cost);
+    if printable.is_some() || !affordable {
         return;
     }
-    *left -= bytes.len();
-    if bytes.contains(&b'.') && !bytes.iter().any(|b| *b < 0x20) {
-        name::read(bytes, name::Place { provenance: Provenance::Raw, der: true }, room);
+    let text = facts::directory_string(tag, bytes);
+    if text.contains('.') {
+        name::read(text.as_bytes(), name::Place { provenance: Provenance::Raw, der: true }, room);
     }
 }
 
@@ -117,6 +136,15 @@ mod tests {
         check(&behind(b"\x06\x03\x55\x04\x03\x0c", b"cn.example"), &["raw cn.example"]);
         // Cut off by the end.
         check(b"\x82\x20www.example", &["raw www.example"]);
+        check(
+            b"\x82\x18www.example.com\0.evil.hr",
+            &["raw www.example.com", "raw evil.hr", "raw www.example.?.evil.hr"],
+        );
+        let wide = |width: usize| -> Vec<u8> {
+            "cn.example".bytes().flat_map(|b| [vec![0; width - 1], vec![b]].concat()).collect()
+        };
+        check(&behind(b"\x06\x03\x55\x04\x03\x1e", &wide(2)), &["raw cn.example"]);
+        check(&behind(b"\x06\x03\x55\x04\x03\x1c", &wide(4)), &["raw cn.example"]);
         for none in [
             &b""[..],
             b"\x82",
@@ -125,6 +153,8 @@ mod tests {
             b"\x86\x10http://a.example",
             b"\x82\x05plain",
             b"\x82\x09a\x00example",
+            b"\x82\x09a\x01.xample",
+            b"\x55\x04\x03\x1e\x0a\0s\0\x01\0.\0e\0x",
             b"\x55\x04\x0a\x0c\x09o.example",
             b"\x55\x04\x03\x30\x09s.example",
         ] {

@@ -31,6 +31,11 @@ pub trait Publisher: Send {
     fn ended(&self) -> Option<&Ended> {
         None
     }
+
+    /// Where records go, for people.
+    fn way(&self) -> &'static str {
+        "Kafka"
+    }
 }
 
 /// The publisher's queue has no room now.

@@ -12,12 +12,13 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::text::{clean, cut};
-use super::value::{self, Ct, CtLog, Ecs, Event, HealthDetail, Log, Observer, Rule, X509, X509Name};
+use super::text::{Cutter, clean, cut};
+use super::value::{self, Ct, CtLog, Ecs, Event, HealthDetail, Log, Observer, Rule};
+use super::x509::x509;
 use super::{Record, Topic, id};
 use crate::ccadb::{Issuing, Method, Program, Programs, Trust};
 use crate::entry::issuance::{hex, sha256_hex};
-use crate::entry::{DistinguishedName, Facts, Identity, Malformed, Timestamp, Value};
+use crate::entry::{Facts, Identity, Malformed, Timestamp, Value};
 use crate::judge::{self, Ruling, Verdict, claim, strength};
 use crate::sieve::Original;
 use crate::watch::{Matcher, Severity};
@@ -39,11 +40,9 @@ const MATCHES_BYTES: usize = 12 * 1024;
 const NAMES_BYTES: usize = 10 * 1024;
 /// Any one text of a stranger: Elasticsearch indexes no keyword of more than 8,191 characters, and an
 /// honest value is far shorter.
-const MAX_TEXT_BYTES: usize = 512;
+pub(super) const MAX_TEXT_BYTES: usize = 512;
 /// A distinguished name.
-const MAX_DN_BYTES: usize = 1024;
-/// Of each attribute of a distinguished name so many values are shown.
-const MAX_DN_VALUES: usize = 4;
+pub(super) const MAX_DN_BYTES: usize = 1024;
 /// `message` becomes an alert's title.
 const MAX_MESSAGE_BYTES: usize = 199;
 
@@ -184,31 +183,24 @@ impl Composer {
         let asset = matcher.asset(verdict.asset);
         let severity = verdict.severity.unwrap_or(Severity::Low);
         let is_alert = topic == Topic::Alert;
-        let mut truncated = Vec::new();
-
-        let (matches, matches_cut) = matches_of(facts, verdict, matcher);
-        if matches_cut {
-            truncated.push("certsieve.matches");
-        }
-        let names = names_of(facts, verdict);
-        if names.cut {
-            truncated.extend(["related", "tls.server.x509.alternative_names"]);
-        }
+        let mut cutter = Cutter::default();
+        let matches = matches_of(facts, verdict, matcher, &mut cutter);
+        let names = names_of(facts, verdict, &mut cutter);
         let sha256 = facts.der.as_deref().map(|der| sha256_hex(der).to_ascii_uppercase());
         let certificate = facts.der.as_ref().filter(|der| der.len() <= MAX_CERTIFICATE_BYTES);
         if facts.der.is_some() && certificate.is_none() {
-            truncated.push("tls.server.certificate");
+            cutter.note("tls.server.certificate");
         }
         let tls = (!facts.names_only).then(|| value::Tls {
             server: value::TlsServer {
                 hash: sha256.clone().map(|sha256| value::Hash { sha256 }),
-                x509: x509(facts, names.alternative),
+                x509: x509(facts, names.alternative, &mut cutter),
                 certificate: certificate.map(|der| STANDARD.encode(der)),
             },
         });
         let mut value = value::Certificate {
             timestamp: now.to_string(),
-            message: cut(&title(facts, verdict, &asset.id), MAX_MESSAGE_BYTES),
+            message: title(facts, verdict, &asset.id, &mut cutter),
             event: Event {
                 id: id.to_string(),
                 kind: if is_alert { "alert" } else { "event" },
@@ -220,7 +212,7 @@ impl Composer {
                 severity: u32::from(severity.score()),
                 risk_score: f64::from(severity.score()),
                 start: facts.log_time.map(|t| t.to_string()),
-                reason: verdict.reasons.first().map(|r| cut(r, MAX_TEXT_BYTES)),
+                reason: verdict.reasons.first().map(|r| cutter.cut("event.reason", r, MAX_TEXT_BYTES)),
                 url: sha256.as_ref().map(|sha256| format!("https://crt.sh/?q={sha256}")),
                 original: None,
             },
@@ -228,12 +220,12 @@ impl Composer {
             rule: verdict.rule.map(|rule| Rule {
                 id: rule.label(),
                 name: asset.id.clone(),
-                ruleset: cut(&list.ruleset, MAX_TEXT_BYTES),
+                ruleset: cutter.cut("rule.ruleset", &list.ruleset, MAX_TEXT_BYTES),
                 version: list.version.clone(),
                 // The list bounds it; a link that is cut leads nowhere.
                 reference: asset.reference.as_deref().map(clean),
             }),
-            labels: labels(&asset.labels),
+            labels: labels(&asset.labels, &mut cutter),
             ecs: ECS,
             observer: self.observer(),
             certsieve: value::Certsieve {
@@ -241,38 +233,49 @@ impl Composer {
                 asset: asset.id.clone(),
                 policy: asset.policy.label(),
                 verdict: verdict.ruling.label(),
-                group: cut(
+                group: cutter.cut(
+                    "certsieve.group",
                     &format!("{}:{}", asset.id, facts.authority_key_id.as_deref().unwrap_or("-")),
                     MAX_TEXT_BYTES,
                 ),
-                issuance_key: cut(&facts.issuance_key, MAX_TEXT_BYTES),
+                issuance_key: cutter.cut("certsieve.issuance_key", &facts.issuance_key, MAX_TEXT_BYTES),
                 entry: (!facts.names_only).then(|| facts.kind.label()),
                 evidence: facts.evidence.label(),
                 reason_codes: verdict.reason_codes.iter().map(|c| (*c).to_owned()).collect(),
-                reasons: verdict.reasons.iter().map(|r| cut(r, MAX_TEXT_BYTES)).collect(),
+                reasons: verdict
+                    .reasons
+                    .iter()
+                    .map(|reason| cutter.cut("certsieve.reasons", reason, MAX_TEXT_BYTES))
+                    .collect(),
                 anomalies: facts.anomalies.iter().map(|a| a.label().to_owned()).collect(),
                 matches_total: verdict.matches.len() as u64,
                 matches,
                 alert_id: alert.map(|id| id.to_string()),
-                ct: ct(facts, arrival),
+                ct: ct(facts, arrival, &mut cutter),
                 issuer: value::Issuer {
-                    key_id: facts.authority_key_id.as_deref().map(|id| cut(id, MAX_TEXT_BYTES)),
+                    key_id: facts
+                        .authority_key_id
+                        .as_deref()
+                        .map(|id| cutter.cut("certsieve.issuer.key_id", id, MAX_TEXT_BYTES)),
                     spki_sha256: facts.issuer_spki_sha256().map(|key| hex(&key)),
                     strength: issuing.map_or("claimed", |issuing| strength(claim(facts, issuing))),
                     first_for_asset: case.first_for_asset,
-                    ca_owner: issuing.and_then(Issuing::ca_owner).map(|owner| cut(owner, MAX_TEXT_BYTES)),
+                    ca_owner: issuing
+                        .and_then(Issuing::ca_owner)
+                        .map(|owner| cutter.cut("certsieve.issuer.ca_owner", owner, MAX_TEXT_BYTES)),
                     report_to: issuing
                         .and_then(|issuing| issuing.report_to.as_deref())
-                        .map(|address| cut(address, MAX_TEXT_BYTES)),
+                        .map(|address| cutter.cut("certsieve.issuer.report_to", address, MAX_TEXT_BYTES)),
                 },
                 // Names alone have no issuer to speak of.
                 trust: issuing.filter(|_| !facts.names_only).map(|issuing| trust(&issuing.trust)),
                 watchlist_version: list.version.clone(),
-                truncated,
+                truncated: Vec::new(),
             },
             related: value::Related { ip: names.ip, hosts: names.hosts, hash: sha256.into_iter().collect() },
             tls,
         };
+        value.certsieve.truncated = cutter.into_fields();
         let json = bounded(&mut value);
         let kind = if is_alert { "alert" } else { "match" };
         let ce_type = if is_alert { "certsieve.alert.raised.v1" } else { "certsieve.match.v1" };
@@ -303,25 +306,30 @@ impl Composer {
         let id = id::malformed(&entry);
         let is_cut = (original.bytes.len() as u64) < original.length;
         let severity = Severity::Low;
+        let mut cutter = Cutter::default();
+        if is_cut {
+            cutter.note("event.original");
+        }
+        let ct = match facts {
+            Some(facts) => ct(facts, arrival, &mut cutter),
+            None => ct_unknown(arrival),
+        };
         let value = value::Malformed {
             timestamp: now.to_string(),
             message: cut(&format!("Undecodable entry: {}", malformed.message), MAX_MESSAGE_BYTES),
             error: value::ErrorField {
                 code: malformed.reason,
-                message: cut(&malformed.message, MAX_TEXT_BYTES),
+                message: cutter.cut("error.message", &malformed.message, MAX_TEXT_BYTES),
             },
             log: Log { level: severity.label() },
             ecs: ECS,
             observer: self.observer(),
             certsieve: value::CertsieveMalformed {
                 schema: "malformed/1",
-                ct: match facts {
-                    Some(facts) => ct(facts, arrival),
-                    None => ct_unknown(arrival),
-                },
+                ct,
                 original: value::Original { length: original.length, sha256: original.sha256.clone() },
                 watchlist_version: list_version.to_owned(),
-                truncated: if is_cut { vec!["event.original"] } else { Vec::new() },
+                truncated: cutter.into_fields(),
             },
             event: Event {
                 id: id.to_string(),
@@ -498,12 +506,12 @@ fn bounded(value: &mut value::Certificate) -> Vec<u8> {
 }
 
 /// The asset's labels with ECS's rule for keys: nested, never dotted.
-fn labels(labels: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let value = |v: &String| cut(v, MAX_TEXT_BYTES);
+fn labels(labels: &BTreeMap<String, String>, cutter: &mut Cutter) -> BTreeMap<String, String> {
+    let mut value = |v: &String| cutter.cut("labels", v, MAX_TEXT_BYTES);
     labels.iter().map(|(k, v)| (clean(k).replace('.', "_"), value(v))).collect()
 }
 
-fn title(facts: &Facts, verdict: &Verdict, asset: &str) -> String {
+fn title(facts: &Facts, verdict: &Verdict, asset: &str, cutter: &mut Cutter) -> String {
     let identity = verdict
         .matches
         .iter()
@@ -522,33 +530,43 @@ fn title(facts: &Facts, verdict: &Verdict, asset: &str) -> String {
         Ruling::Expected => "Expected certificate",
         Ruling::Observed => "Certificate",
     };
-    if facts.names_only {
-        return format!("{kind} for {asset}: {identity}");
-    }
-    format!("{kind} for {asset}: {} issued by {}", cut(&identity, 100), cut(issuer, 60))
+    let title = if facts.names_only {
+        format!("{kind} for {asset}: {identity}")
+    } else {
+        let (identity, issuer) = (cutter.cut("message", &identity, 100), cutter.cut("message", issuer, 60));
+        format!("{kind} for {asset}: {identity} issued by {issuer}")
+    };
+    cutter.cut("message", &title, MAX_MESSAGE_BYTES)
 }
 
-fn matches_of(facts: &Facts, verdict: &Verdict, matcher: &Matcher) -> (Vec<value::Matched>, bool) {
+fn matches_of(
+    facts: &Facts,
+    verdict: &Verdict,
+    matcher: &Matcher,
+    cutter: &mut Cutter,
+) -> Vec<value::Matched> {
+    const FIELD: &str = "certsieve.matches";
     let mut room = MATCHES_BYTES;
     let mut matches = Vec::new();
     for matched in &verdict.matches {
         let Some(identity) = facts.identities.get(matched.identity) else { continue };
         let one = value::Matched {
             kind: matched.hit.kind.label(),
-            pattern: cut(&matcher.pattern(&matched.hit), MAX_TEXT_BYTES),
-            identity: cut(&facts.identities.value(identity), MAX_TEXT_BYTES),
+            pattern: cutter.cut(FIELD, &matcher.pattern(&matched.hit), MAX_TEXT_BYTES),
+            identity: cutter.cut(FIELD, &facts.identities.value(identity), MAX_TEXT_BYTES),
             source: identity.provenance.label(),
         };
         // The keys and quotes of one match.
         const FRAME: usize = 60;
         let size = FRAME + one.pattern.len() + one.identity.len();
         if size > room {
-            return (matches, true);
+            cutter.note(FIELD);
+            return matches;
         }
         room -= size;
         matches.push(one);
     }
-    (matches, false)
+    matches
 }
 
 #[derive(Default)]
@@ -556,11 +574,13 @@ struct Names {
     ip: Vec<String>,
     hosts: Vec<String>,
     alternative: Vec<String>,
-    cut: bool,
 }
 
+const RELATED: &str = "related";
+const ALTERNATIVE: &str = "tls.server.x509.alternative_names";
+
 /// The names of the certificate: matched ones first, then the others while there is room.
-fn names_of(facts: &Facts, verdict: &Verdict) -> Names {
+fn names_of(facts: &Facts, verdict: &Verdict, cutter: &mut Cutter) -> Names {
     let mut is_matched = vec![false; facts.identities.len()];
     for matched in &verdict.matches {
         if let Some(flag) = is_matched.get_mut(matched.identity) {
@@ -574,34 +594,47 @@ fn names_of(facts: &Facts, verdict: &Verdict) -> Names {
     let mut names = Names::default();
     let (mut related, mut alternative) = (NAMES_BYTES, NAMES_BYTES);
     for identity in of(true).chain(of(false).take(MAX_OTHER_NAMES)) {
-        names.push(facts, identity, &mut related, &mut alternative);
+        names.push(facts, identity, &mut related, &mut alternative, cutter);
     }
-    names.cut |= of(false).count() > MAX_OTHER_NAMES;
+    if of(false).count() > MAX_OTHER_NAMES {
+        cutter.note(RELATED);
+        cutter.note(ALTERNATIVE);
+    }
     names
 }
 
 impl Names {
-    fn push(&mut self, facts: &Facts, identity: &Identity, related: &mut usize, alternative: &mut usize) {
+    fn push(
+        &mut self,
+        facts: &Facts,
+        identity: &Identity,
+        related: &mut usize,
+        alternative: &mut usize,
+        cutter: &mut Cutter,
+    ) {
         // Quotes and comma.
         const FRAME: usize = 3;
-        let value = cut(&facts.identities.value(identity), MAX_TEXT_BYTES);
+        let value = facts.identities.value(identity);
         // A label that is none is no host that anybody could look up.
         let is_host = !value.split('.').any(|label| label == "?");
-        if matches!(identity.value, Value::Address(_)) || is_host {
+        // Addresses only: that of a network stands beside it.
+        if is_host && !matches!(identity.value, Value::Network(_)) {
+            let value = cutter.cut(RELATED, &value, MAX_TEXT_BYTES);
             if value.len() + FRAME <= *related {
                 *related -= value.len() + FRAME;
                 match identity.value {
                     Value::Address(_) => self.ip.push(value),
                     Value::Name { .. } => self.hosts.push(value),
+                    Value::Network(_) => {}
                 }
             } else {
-                self.cut = true;
+                cutter.note(RELATED);
             }
         }
         if identity.provenance == crate::entry::Provenance::CommonName {
             return;
         }
-        let raw = cut(facts.identities.raw(identity), MAX_TEXT_BYTES);
+        let raw = cutter.cut(ALTERNATIVE, facts.identities.raw(identity), MAX_TEXT_BYTES);
         if self.alternative.last() == Some(&raw) {
             return;
         }
@@ -609,7 +642,7 @@ impl Names {
             *alternative -= raw.len() + FRAME;
             self.alternative.push(raw);
         } else {
-            self.cut = true;
+            cutter.note(ALTERNATIVE);
         }
     }
 }
@@ -625,12 +658,13 @@ fn trust(trust: &Trust) -> value::Trust {
     }
 }
 
-fn ct(facts: &Facts, arrival: &Arrival) -> Ct {
+fn ct(facts: &Facts, arrival: &Arrival, cutter: &mut Cutter) -> Ct {
+    let mut cut = |field, text: &str| cutter.cut(field, text, MAX_TEXT_BYTES);
     Ct {
         log: facts.log.as_deref().map(|log| CtLog {
-            id: cut(log, MAX_TEXT_BYTES),
-            name: facts.log_name.as_deref().map(|n| cut(n, MAX_TEXT_BYTES)),
-            url: facts.log_url.as_deref().map(|u| cut(u, MAX_TEXT_BYTES)),
+            id: cut("certsieve.ct.log.id", log),
+            name: facts.log_name.as_deref().map(|name| cut("certsieve.ct.log.name", name)),
+            url: facts.log_url.as_deref().map(|url| cut("certsieve.ct.log.url", url)),
         }),
         // JSON numbers above 2^63 overflow a SIEM's long.
         index: facts.index.filter(|index| i64::try_from(*index).is_ok()),
@@ -651,87 +685,5 @@ fn ct_unknown(arrival: &Arrival) -> Ct {
         latency_ms: None,
         origin: if &*arrival.feed == REFILL { "refill" } else { "feed" },
         feed: arrival.feed.to_string(),
-    }
-}
-
-fn x509(facts: &Facts, alternative_names: Vec<String>) -> X509 {
-    let mut x509 = X509 {
-        serial_number: facts.serial.as_deref().map(|s| cut(&s.to_ascii_uppercase(), MAX_TEXT_BYTES)),
-        subject: x509_name(&facts.subject),
-        issuer: x509_name(&facts.issuer),
-        not_before: facts.not_before.map(|t| t.to_string()),
-        not_after: facts.not_after.map(|t| t.to_string()),
-        signature_algorithm: facts.signature_algorithm.as_deref().map(|a| cut(a, MAX_TEXT_BYTES)),
-        alternative_names,
-        ..X509::default()
-    };
-    // What it refuses is missing here; the identities and the verdict do not depend on it.
-    if let Some(Ok((_, parsed))) = facts.der.as_deref().map(x509_parser::parse_x509_certificate) {
-        details(&parsed, &mut x509);
-    }
-    x509
-}
-
-fn details(parsed: &x509_parser::certificate::X509Certificate<'_>, x509: &mut X509) {
-    use x509_parser::public_key::PublicKey;
-    x509.version_number = Some((u64::from(parsed.version().0) + 1).to_string());
-    if let Some(name) = signature_name(&parsed.signature_algorithm.algorithm.to_id_string()) {
-        x509.signature_algorithm = Some(name.to_owned());
-    }
-    match parsed.public_key().parsed() {
-        Ok(PublicKey::RSA(key)) => {
-            x509.public_key_algorithm = Some("RSA".to_owned());
-            x509.public_key_size = u64::try_from(key.key_size()).ok();
-        }
-        Ok(PublicKey::EC(point)) => {
-            x509.public_key_algorithm = Some("ECDSA".to_owned());
-            x509.public_key_size = u64::try_from(point.key_size()).ok();
-            let curve = parsed.public_key().algorithm.parameters.as_ref().and_then(|p| p.as_oid().ok());
-            x509.public_key_curve = curve.map(|oid| cut(&curve_name(&oid.to_id_string()), MAX_TEXT_BYTES));
-        }
-        _ => {
-            let oid = parsed.public_key().algorithm.algorithm.to_id_string();
-            x509.public_key_algorithm = Some(cut(&oid, MAX_TEXT_BYTES));
-        }
-    }
-}
-
-/// As Go and ECS's examples name them.
-fn signature_name(oid: &str) -> Option<&'static str> {
-    Some(match oid {
-        "1.2.840.113549.1.1.5" => "SHA1-RSA",
-        "1.2.840.113549.1.1.11" => "SHA256-RSA",
-        "1.2.840.113549.1.1.12" => "SHA384-RSA",
-        "1.2.840.113549.1.1.13" => "SHA512-RSA",
-        "1.2.840.113549.1.1.10" => "RSASSA-PSS",
-        "1.2.840.10045.4.3.2" => "ECDSA-SHA256",
-        "1.2.840.10045.4.3.3" => "ECDSA-SHA384",
-        "1.2.840.10045.4.3.4" => "ECDSA-SHA512",
-        "1.3.101.112" => "Ed25519",
-        _ => return None,
-    })
-}
-
-fn curve_name(oid: &str) -> String {
-    match oid {
-        "1.2.840.10045.3.1.7" => "P-256".to_owned(),
-        "1.3.132.0.34" => "P-384".to_owned(),
-        "1.3.132.0.35" => "P-521".to_owned(),
-        other => other.to_owned(),
-    }
-}
-
-fn x509_name(name: &DistinguishedName) -> X509Name {
-    let list =
-        |values: &[String]| values.iter().take(MAX_DN_VALUES).map(|v| cut(v, MAX_TEXT_BYTES)).collect();
-    X509Name {
-        common_name: list(&name.common_name),
-        organization: list(&name.organization),
-        organizational_unit: list(&name.organizational_unit),
-        locality: list(&name.locality),
-        state_or_province: list(&name.state),
-        country: list(&name.country),
-        distinguished_name: (!name.distinguished_name.is_empty())
-            .then(|| cut(&name.distinguished_name, MAX_DN_BYTES)),
     }
 }

@@ -14,9 +14,10 @@ fn of(parts: &[&str]) -> Uuid {
 }
 
 /// Of an alert: issuance, asset, rule, validity and the matched identities. `key` is added where the
-/// same alert was raised for another subject key. What could not be decoded is known by where it stands.
+/// same alert was raised for another subject key. What could not be decoded, or has nothing to know its
+/// issuance by, is known by where it stands.
 pub fn alert(facts: &Facts, asset: &str, rule: Rule, matched: &[usize], key: Option<&str>) -> Uuid {
-    if rule == Rule::Suspected && facts.malformed {
+    if (rule == Rule::Suspected && facts.malformed) || facts.has_no_key() {
         let entry = facts.address();
         let mut parts = vec!["alert"];
         parts.extend(entry.iter().map(String::as_str));
@@ -61,7 +62,7 @@ fn identities(identities: &Identities, which: &[usize]) -> Vec<String> {
         .filter_map(|i| identities.get(*i))
         .map(|identity| match identity.value {
             Value::Name { .. } => format!("dns:{}", identities.value(identity)),
-            Value::Address(_) => format!("ip:{}", identities.value(identity)),
+            Value::Address(_) | Value::Network(_) => format!("ip:{}", identities.value(identity)),
         })
         .collect();
     names.sort_unstable();

@@ -12,13 +12,14 @@ pub mod id;
 pub mod schema;
 mod text;
 pub mod value;
+mod x509;
 
 pub use compose::{
     Arrival, Case, Composer, Health, HealthKind, MAX_MALFORMED_BYTES, MAX_ORIGINAL_BYTES, MAX_RECORD_BYTES,
     REFILL,
 };
 
-pub use text::{clean, printable};
+pub use text::{clean, printable, start};
 
 use crate::entry::Timestamp;
 

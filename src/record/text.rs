@@ -31,13 +31,51 @@ pub fn printable(text: &str) -> String {
 
 /// Cleaned, and cut to at most `max` bytes, the last three of which then say so.
 pub fn cut(text: &str, max: usize) -> String {
-    let cleaned = clean(text);
-    if cleaned.len() <= max {
-        return cleaned;
+    fitted(text, max).unwrap_or_else(|cut| cut)
+}
+
+/// Cleaned; `Err` has what is left where it had to be cut as [`cut`] does it.
+pub fn fitted(text: &str, max: usize) -> Result<String, String> {
+    // A character written out has four bytes: of a long text no more is looked at than can be needed.
+    let looked_at = start(text, max.saturating_add(4));
+    let cleaned = clean(looked_at);
+    if cleaned.len() <= max && looked_at.len() == text.len() {
+        return Ok(cleaned);
     }
     let room = max.saturating_sub('…'.len_utf8());
-    let end = (0..=room).rev().find(|i| cleaned.is_char_boundary(*i)).unwrap_or(0);
-    format!("{}…", &cleaned[..end])
+    Err(format!("{}…", start(&cleaned, room)))
+}
+
+/// At most so many bytes of a text, whole characters.
+pub fn start(text: &str, max: usize) -> &str {
+    let end = (0..=max.min(text.len())).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
+    &text[..end]
+}
+
+/// Cuts texts to their fields' lengths, and remembers which it cut: `certsieve.truncated`.
+#[derive(Default)]
+pub struct Cutter {
+    fields: Vec<&'static str>,
+}
+
+impl Cutter {
+    pub fn cut(&mut self, field: &'static str, text: &str, max: usize) -> String {
+        fitted(text, max).unwrap_or_else(|cut| {
+            self.note(field);
+            cut
+        })
+    }
+
+    /// Something of the field was left out.
+    pub fn note(&mut self, field: &'static str) {
+        if !self.fields.contains(&field) {
+            self.fields.push(field);
+        }
+    }
+
+    pub fn into_fields(self) -> Vec<&'static str> {
+        self.fields
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! in the order in which they come, offers records to the publisher, commits about once a second, and
 //! after every turn publishes its counts to the metrics in one step, so that a scrape sees no half of it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -11,21 +12,21 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{error, info, warn};
 
-use super::intake::Queue;
+use super::intake::{Queue, Taken};
 use crate::account::evidence::Place;
-use crate::account::{Account, Journal, JournalError};
+use crate::account::{Account, Journal, JournalError, SHED};
 use crate::clock;
 use crate::entry::Timestamp;
 use crate::metrics::Metrics;
 use crate::publish::{Ended, Full, Publisher};
 use crate::record::value::HealthDetail;
 use crate::record::{Health, HealthKind, Report};
-use crate::sieve::Batch;
+use crate::sieve::{Batch, Origin};
 
 /// What reaches the account's thread.
 pub enum Event {
     /// Of a worker; `size` is what it holds of the queue.
-    Batch { batch: Box<Batch>, size: usize },
+    Batch { batch: Box<Batch>, size: Taken },
     /// Of the publisher.
     Report(Report),
     /// For the health topic.
@@ -64,6 +65,8 @@ const TEND_EVERY: Duration = Duration::from_millis(200);
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(60);
 /// With the publisher full, how soon it is asked again.
 const RETRY_AFTER: Duration = Duration::from_millis(20);
+/// Reports that are on their way at the end are waited for so long.
+const LAST: Duration = Duration::from_secs(1);
 /// Events taken in one turn before the counts are published.
 const TURN: usize = 64;
 
@@ -76,6 +79,8 @@ pub struct Desk {
     pub complained: Complained,
     /// Where single entries are asked for.
     pub wanted: Option<UnboundedSender<Place>>,
+    /// Batches of recordings, which wait where a live feed's would be shed; bounded as the queue is.
+    pub held: VecDeque<(Box<Batch>, Taken)>,
     /// Since when the journal takes no commit, and whether it was said.
     pub refused: Option<Refusal>,
 }
@@ -94,6 +99,8 @@ pub struct Complained {
     at: Option<Instant>,
     shed: u64,
     rejected: u64,
+    /// Shed before the account, as far as it is said on the health topic.
+    early: u64,
 }
 
 impl Desk {
@@ -127,6 +134,7 @@ impl Desk {
                 Err(RecvTimeoutError::Disconnected) => finish = Some(Some(Instant::now())),
             }
             full = self.offer();
+            in_flight += self.take_held();
             if beaten.elapsed() >= HEARTBEAT_EVERY {
                 beaten = Instant::now();
                 let message = "certsieve is at work".to_owned();
@@ -147,7 +155,7 @@ impl Desk {
             }
             if let Some(deadline) = finish {
                 let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-                if self.account.outbox().is_empty() || late {
+                if (self.account.outbox().is_empty() && self.held.is_empty()) || late {
                     return self.farewell(&events);
                 }
             }
@@ -157,20 +165,11 @@ impl Desk {
     /// Takes one event in; returns how many messages are no longer in flight.
     fn event(&mut self, event: Event) -> u64 {
         match event {
-            Event::Batch { batch, size } => {
-                let messages = batch.tally.messages();
-                self.metrics.samples(&batch.tally);
-                for canary in self.account.sighted(&batch.tally.sightings) {
-                    info!("canary {canary} is back: it was seen again");
-                }
-                self.account.admit(*batch, clock::now());
-                self.queue.give(size);
-                if let Some(wanted) = &self.wanted {
-                    // Who reads logs may have ended before.
-                    self.account.wanted().into_iter().for_each(|place| drop(wanted.send(place)));
-                }
-                messages
+            Event::Batch { batch, size } if self.waits(&batch) => {
+                self.held.push_back((batch, size));
+                0
             }
+            Event::Batch { batch, size } => self.admit(*batch, size),
             Event::Report(report) => {
                 if let Some(settled) = self.account.settle(report) {
                     self.metrics.delivered(settled);
@@ -189,7 +188,7 @@ impl Desk {
             Event::Publisher(publisher) => {
                 // Dropping the old one returns what it still had, and that is handed to the new one.
                 self.publisher = publisher;
-                info!("the Kafka settings changed: records go through a new producer");
+                info!("the Kafka settings changed: records go to {} anew", self.publisher.way());
                 0
             }
             Event::Ask(what) => {
@@ -198,6 +197,39 @@ impl Desk {
             }
             Event::Finish { .. } => 0,
         }
+    }
+
+    fn admit(&mut self, batch: Batch, size: Taken) -> u64 {
+        let messages = batch.tally.messages();
+        self.metrics.samples(&batch.tally);
+        for canary in self.account.sighted(&batch.tally.sightings) {
+            info!("canary {canary} is back: it was seen again");
+        }
+        self.account.admit(batch, clock::now());
+        self.queue.give(size);
+        if let Some(wanted) = &self.wanted {
+            // Who reads logs may have ended before.
+            self.account.wanted().into_iter().for_each(|place| drop(wanted.send(place)));
+        }
+        messages
+    }
+
+    /// Whether a batch is a recording's that has to wait: with the outbox full its findings would be shed,
+    /// and nobody sends them again.
+    fn waits(&self, batch: &Batch) -> bool {
+        batch.position.origin == Origin::Recording
+            && (!self.held.is_empty() || self.account.outbox().is_full())
+    }
+
+    /// Takes in what waited, while there is room for it.
+    fn take_held(&mut self) -> u64 {
+        let mut messages = 0;
+        while !self.account.outbox().is_full()
+            && let Some((batch, size)) = self.held.pop_front()
+        {
+            messages += self.admit(*batch, size);
+        }
+        messages
     }
 
     /// Hands records over while they are taken, with what lies in the journal behind those in memory. True
@@ -237,8 +269,16 @@ impl Desk {
 
     /// Says what was lost on the way: on the log at most once a minute.
     fn complain(&mut self) {
+        let early = self.metrics.shed_early();
+        if early > self.complained.early {
+            let detail =
+                HealthDetail { count: Some(early - self.complained.early), ..HealthDetail::default() };
+            self.complained.early = early;
+            let message = SHED.to_owned();
+            self.account.say(Health { kind: HealthKind::InternalError, message, detail }, clock::now());
+        }
         let counts = self.account.counts();
-        let (shed, rejected) = (counts.shed, counts.rejected.iter().flatten().sum());
+        let (shed, rejected) = (counts.shed + early, counts.rejected.iter().flatten().sum());
         let Complained { shed: shed_before, rejected: rejected_before, .. } = self.complained;
         let recent = self.complained.at.is_some_and(|at| at.elapsed() < COMPLAIN_EVERY);
         if recent || (shed, rejected) == (shed_before, rejected_before) {
@@ -246,13 +286,14 @@ impl Desk {
         }
         if shed > shed_before {
             let messages = shed - shed_before;
-            warn!(messages, "messages were shed: records wait for Kafka, or the machine does not keep up");
+            let way = self.publisher.way();
+            warn!(messages, "messages were shed: records wait for {way}, or the machine does not keep up");
         }
         if rejected > rejected_before {
             let records = rejected - rejected_before;
             warn!(records, "Kafka refused records for themselves: see record-rejected on the health topic");
         }
-        self.complained = Complained { at: Some(Instant::now()), shed, rejected };
+        self.complained = Complained { at: Some(Instant::now()), shed, rejected, early };
     }
 
     /// Says which canaries are missing.
@@ -304,19 +345,22 @@ impl Desk {
     }
 
     fn farewell(mut self, events: &Receiver<Event>) -> Farewell {
-        // Reports that are on their way.
-        const LAST: Duration = Duration::from_secs(2);
         self.offer();
         self.publisher.flush(LAST);
         let mut in_flight = 0;
         while let Ok(event) = events.try_recv() {
             in_flight += self.event(event);
         }
+        // What a recording still had goes as a live feed's would.
+        for (batch, size) in std::mem::take(&mut self.held) {
+            in_flight += self.admit(*batch, size);
+        }
         self.commit();
         let undelivered = self.account.outbox().len() as u64;
         self.publish_counts(in_flight);
         if undelivered > 0 {
-            error!("{undelivered} records were not delivered to Kafka before the stop");
+            let way = self.publisher.way();
+            error!("{undelivered} records were not delivered to {way} before the stop");
         }
         Farewell { undelivered, ended: None }
     }

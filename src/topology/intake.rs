@@ -1,8 +1,9 @@
 //! What stands behind a feed: sifts inline, and hands batches to the account without waiting.
 //!
-//! Everything between a connection and the account is bounded: [`Queue`] by batches and bytes. When it
-//! has no room, a live feed's findings are shed, with their indexes taken out of the receipts, and the
-//! receipts go on with a later batch; a recording waits instead.
+//! Everything between a connection and the account is bounded: [`Queue`] by batches, messages and bytes.
+//! When it has no room, a live feed's findings are shed, with their indexes taken out of the receipts, and
+//! counted as such at once; the receipts go on with a later batch, up to a bound beyond which their
+//! messages are shed too. A recording waits instead.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::Sender;
@@ -22,14 +23,19 @@ use crate::sieve::{Batch, Origin, Position, Scratch, Sieve, Source};
 /// Batches under way to the account: a quarter of a second of a thousand a second.
 pub const QUEUE_BATCHES: usize = 256;
 
+/// Messages under way to the account: more than that many batches usually have, since one that waited for
+/// room has more.
+pub const QUEUE_MESSAGES: u64 = QUEUE_BATCHES as u64 * BATCH_MESSAGES;
+
 /// Bytes under way to the account.
 pub const QUEUE_BYTES: usize = 32 * 1024 * 1024;
 
 /// A batch goes after so many messages.
 const BATCH_MESSAGES: u64 = 1024;
 
-/// Receipts that could not go on are kept up to so many runs; beyond, their messages are shed too.
-const HELD_RUNS: usize = 65_536;
+/// Messages whose receipts could not go on are kept up to so many, half a minute of the world's feed;
+/// beyond, they are shed too. A run of receipts has at least one message, so that this bounds the bytes.
+const HELD_MESSAGES: u64 = 65_536;
 
 /// How soon entries of a log that wait for room are offered again.
 const BEHIND: Duration = Duration::from_millis(20);
@@ -50,9 +56,11 @@ struct Room {
     given: Condvar,
 }
 
+/// What is under way, or one batch's share of it.
 #[derive(Clone, Copy, Default)]
-struct Taken {
+pub struct Taken {
     batches: usize,
+    messages: u64,
     bytes: usize,
 }
 
@@ -63,16 +71,19 @@ impl Queue {
 
     /// Hands a batch over, or gives it back when there is no room.
     fn offer(&self, batch: Batch) -> Option<Batch> {
-        let size = batch.size();
+        let size = Taken { batches: 1, messages: batch.tally.messages(), bytes: batch.size() };
         {
             let mut taken = self.room.taken.lock().unwrap_or_else(PoisonError::into_inner);
-            let fits = taken.batches < QUEUE_BATCHES && taken.bytes.saturating_add(size) <= QUEUE_BYTES;
+            let fits = taken.batches < QUEUE_BATCHES
+                && taken.messages + size.messages <= QUEUE_MESSAGES
+                && taken.bytes.saturating_add(size.bytes) <= QUEUE_BYTES;
             // A batch that alone is over the bound goes when nothing else is under way.
             if !fits && taken.batches > 0 {
                 return Some(batch);
             }
             taken.batches += 1;
-            taken.bytes += size;
+            taken.messages += size.messages;
+            taken.bytes += size.bytes;
         }
         // The account's thread lives as long as any feed.
         let _ = self.events.send(Event::Batch { batch: Box::new(batch), size });
@@ -93,7 +104,7 @@ impl Queue {
         while let Some(back) = self.offer(batch) {
             if stop.load(Relaxed) {
                 // The last one of a recording that is stopped: a bound that it may pass once.
-                return self.send(Event::Batch { batch: Box::new(back), size: 0 });
+                return self.send(Event::Batch { batch: Box::new(back), size: Taken::default() });
             }
             batch = back;
             let taken = self.room.taken.lock().unwrap_or_else(PoisonError::into_inner);
@@ -102,10 +113,11 @@ impl Queue {
     }
 
     /// The account has taken a batch of this size in.
-    pub fn give(&self, size: usize) {
+    pub fn give(&self, size: Taken) {
         let mut taken = self.room.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.batches = taken.batches.saturating_sub(1);
-        taken.bytes = taken.bytes.saturating_sub(size);
+        taken.batches -= size.batches;
+        taken.messages -= size.messages;
+        taken.bytes -= size.bytes;
         self.room.given.notify_all();
     }
 
@@ -231,26 +243,92 @@ impl Intake for Worker {
         if let Some(stop) = &self.waits {
             return self.queue.wait(batch, stop);
         }
-        if let Some(mut back) = self.queue.offer(batch) {
-            back.shed();
-            if back.receipts.runs().len() > HELD_RUNS {
-                back.shed_receipts();
-            }
-            self.counted = back.tally.messages();
-            self.batch = back;
+        if let Some(back) = self.queue.offer(batch) {
+            self.hold(back);
         }
+    }
+}
+
+impl Worker {
+    /// Keeps what the queue has no room for: the receipts alone, and no more of them than the bound says.
+    fn hold(&mut self, mut batch: Batch) {
+        batch.shed();
+        let mut shed = std::mem::take(&mut batch.tally.shed);
+        if batch.tally.messages() > HELD_MESSAGES {
+            shed += batch.tally.messages();
+            batch = Batch::new(self.position.clone());
+        }
+        self.metrics.shed(shed);
+        self.counted = batch.tally.messages();
+        self.batch = batch;
     }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
         self.rest(Timestamp::default());
-        // Without room even at the end: the messages were shed, and nothing counts them any more.
-        if !self.batch.is_empty() {
-            self.batch.shed_receipts();
-            let batch = std::mem::replace(&mut self.batch, Batch::new(self.position.clone()));
-            let size = 0;
-            self.queue.send(Event::Batch { batch: Box::new(batch), size });
+        // Without room even at the end: nobody comes to take them.
+        self.metrics.shed(self.batch.tally.messages());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+    use crate::feed::FeedMeter;
+    use crate::watch::{Matcher, WatchList};
+
+    const LIST: &[u8] = b"[[asset]]\nid = 'a'\npolicy = 'observe'\ndomains = ['example.com']\n";
+
+    /// In flight and shed, as a scrape says.
+    fn counted(metrics: &Metrics) -> (u64, u64) {
+        let text = metrics.render();
+        let of = |series: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(series)).expect("it is there");
+            line.trim().parse().expect("a whole number")
+        };
+        (of("certsieve_messages_in_flight "), of("certsieve_messages_total{outcome=\"shed\"} "))
+    }
+
+    /// With an account that takes nothing: a disk that hangs, say.
+    #[test]
+    fn what_is_under_way_is_bounded_and_what_is_shed_is_counted_at_once() {
+        let (events, inbox) = channel();
+        let queue = Queue::new(events);
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let feed = metrics.feed(Arc::new(FeedMeter::new("eu", None)));
+        let list = WatchList::parse("w", LIST, &mut |_| Err("no files".to_owned())).unwrap();
+        let sieve = Arc::new(ArcSwap::from_pointee(Sieve::new(Matcher::new(list).unwrap())));
+        let mut worker = Worker::new("eu", feed, sieve, queue.clone(), metrics.clone(), None);
+        let receive = |worker: &mut Worker, messages: u64| {
+            worker.batch.tally.unmatched += messages;
+            worker.rest(Timestamp::default());
+        };
+        for _ in 0..QUEUE_BATCHES {
+            receive(&mut worker, BATCH_MESSAGES);
         }
+        assert_eq!(counted(&metrics), (QUEUE_MESSAGES, 0));
+        // Receipts are kept for a while.
+        receive(&mut worker, HELD_MESSAGES);
+        assert_eq!(counted(&metrics), (QUEUE_MESSAGES + HELD_MESSAGES, 0));
+        // What findings they had was shed and is counted, though the receipts still wait.
+        worker.batch.tally.shed += 5;
+        receive(&mut worker, 0);
+        assert_eq!(counted(&metrics), (QUEUE_MESSAGES + HELD_MESSAGES, 5));
+        receive(&mut worker, 1);
+        assert_eq!(counted(&metrics), (QUEUE_MESSAGES, HELD_MESSAGES + 6));
+        // Room again: one batch leaves, one comes.
+        let Ok(Event::Batch { size, .. }) = inbox.try_recv() else { panic!("a batch is under way") };
+        queue.give(size);
+        receive(&mut worker, 7);
+        assert!(worker.batch.is_empty());
+        receive(&mut worker, 9);
+        assert_eq!(worker.batch.tally.messages(), 9);
+        // At the end nobody takes them any more.
+        drop(worker);
+        assert_eq!(counted(&metrics), (QUEUE_MESSAGES + 7, HELD_MESSAGES + 15));
+        assert_eq!(metrics.shed_early(), metrics.counts().shed);
     }
 }

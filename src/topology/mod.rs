@@ -13,7 +13,7 @@ mod account;
 mod intake;
 mod reload;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -32,7 +32,7 @@ pub(crate) use intake::{Queue, Worker};
 use reload::Looks;
 
 use crate::account::evidence::Place;
-use crate::account::{Account, InMemory, Journal, State};
+use crate::account::{Account, Bounds, InMemory, Journal, State};
 use crate::ccadb::Authorities;
 use crate::clock;
 use crate::config::{self, Config, FeedConfig, Loaded, Problems, RefillConfig};
@@ -49,18 +49,24 @@ use crate::store::Found;
 use crate::watch::Matcher;
 use crate::watch::canary::Canaries;
 
-/// What is left to deliver after a signal has so long; systemd and Kubernetes kill after 30 s or more.
-const FLUSH_WITHIN: Duration = Duration::from_secs(15);
+/// A stop takes no longer, whatever hangs: systemd and Kubernetes kill after 30 s or more.
+const STOP_WITHIN: Duration = Duration::from_secs(15);
 
-/// So much later the account's thread is left to itself: it waits for a reader of standard output that
-/// reads no more.
-const LEAVE_AFTER: Duration = Duration::from_secs(5);
+/// Of it, what is kept back for the last reports and for taking down a producer, which may wait for a
+/// broker. Until then what is left is delivered.
+const TAKE_DOWN_WITHIN: Duration = Duration::from_secs(5);
+
+/// Feeds have so long to say goodbye and let go of their last batch.
+const FEEDS_WITHIN: Duration = Duration::from_secs(3);
 
 /// The account comes round a few times a second; one that has not for so long is held up.
 const STUCK_AFTER: Duration = Duration::from_secs(30);
 
 /// A record that waits longer makes the instance not ready.
 const BACKLOG_AFTER_MS: i64 = 60_000;
+
+/// A browser takes an older list of logs for outdated, too.
+const OLD_LIST_MS: i64 = 70 * 86_400_000;
 
 /// Histograms are tidied so often.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
@@ -106,12 +112,14 @@ pub struct Past {
     pub state: State,
     /// Said on the health topic at the start.
     pub remark: Option<String>,
+    /// The journal gives back what was committed: what waits may be left to it.
+    kept: bool,
 }
 
 impl Past {
     /// An instance that keeps nothing beyond its process.
     pub fn none() -> Past {
-        Past { journal: Box::new(InMemory), state: State::default(), remark: None }
+        Past { journal: Box::new(InMemory), state: State::default(), remark: None, kept: false }
     }
 
     /// Of a store, whatever state it was found in.
@@ -121,7 +129,7 @@ impl Past {
             error!("{remark}");
             remark
         });
-        Past { journal: Box::new(found.store), state: found.state, remark }
+        Past { journal: Box::new(found.store), state: found.state, remark, kept: true }
     }
 }
 
@@ -143,6 +151,8 @@ pub struct Pipeline {
     feeds: HashMap<String, Running>,
     list_version: String,
     list_files: Vec<PathBuf>,
+    /// The last reload was refused.
+    refused: bool,
 }
 
 /// What was said of a live feed on the health topic.
@@ -212,6 +222,7 @@ impl Pipeline {
             feeds: HashMap::new(),
             list_version,
             list_files,
+            refused: false,
         })
     }
 
@@ -258,6 +269,7 @@ impl Pipeline {
                 return Ok(farewell.unwrap_or(LOST));
             }
         };
+        let mut end = Instant::now() + STOP_WITHIN;
         let failed = self.stop_feeds().await;
         if let Some(refill) = &refill {
             refill.abort();
@@ -268,7 +280,10 @@ impl Pipeline {
                 self.queue.send(Event::Finish { within: None });
                 tokio::select! {
                     farewell = desk.as_mut() => Some(farewell),
-                    () = shutdown => None,
+                    () = shutdown => {
+                        end = Instant::now() + STOP_WITHIN;
+                        None
+                    }
                 }
             }
             false => None,
@@ -276,12 +291,14 @@ impl Pipeline {
         let farewell = match farewell {
             Some(farewell) => farewell,
             None => {
-                self.queue.send(Event::Finish { within: Some(FLUSH_WITHIN) });
-                let stuck =
-                    Ended::Failed("what takes the records takes no more: some were not written".to_owned());
-                tokio::time::timeout(FLUSH_WITHIN + LEAVE_AFTER, desk)
-                    .await
-                    .unwrap_or(Ok(Farewell { undelivered: 0, ended: Some(stuck) }))
+                let left = end.saturating_duration_since(Instant::now());
+                let within = Some(left.saturating_sub(TAKE_DOWN_WITHIN));
+                self.queue.send(Event::Finish { within });
+                let stuck = || {
+                    let why = "what takes the records, or the disk, takes no more: some were not written";
+                    Ok(Farewell { undelivered: 0, ended: Some(Ended::Failed(why.to_owned())) })
+                };
+                tokio::time::timeout(left, desk).await.unwrap_or_else(|_| stuck())
             }
         }
         .unwrap_or(LOST);
@@ -339,7 +356,8 @@ impl Pipeline {
         let source = self.source.iter().map(|source| source.path.as_path());
         let lists = self.config.watchlists.iter().map(PathBuf::as_path);
         let bulk = self.list_files.iter().map(PathBuf::as_path);
-        Looks::of(source.chain(lists).chain(bulk).chain(self.config.trust.files()))
+        let secrets = self.config.files.iter().map(PathBuf::as_path);
+        Looks::of(source.chain(lists).chain(bulk).chain(self.config.trust.files()).chain(secrets))
     }
 
     /// The looks of the files that count now; of those that were known, as they were before the reload,
@@ -355,7 +373,9 @@ impl Pipeline {
             return tokio::spawn(async { LOST });
         };
         let past = std::mem::replace(&mut self.past, Past::none());
-        let mut account = Account::new(composer, self.config.outbox, &self.list_version);
+        // Without a store, all that waits is in memory: it must not be left to nobody.
+        let store = if past.kept { self.config.outbox.store } else { 0 };
+        let mut account = Account::new(composer, Bounds { store, ..self.config.outbox }, &self.list_version);
         if let Some(refill) = &self.config.refill {
             account.grace(refill.grace.as_millis() as i64);
         }
@@ -372,6 +392,7 @@ impl Pipeline {
             queue: self.queue.clone(),
             complained: account::Complained::default(),
             wanted: self.wanted.take(),
+            held: VecDeque::new(),
             refused: None,
         };
         tokio::task::spawn_blocking(move || desk.run(inbox))
@@ -462,9 +483,10 @@ impl Pipeline {
             feed.stop_file.store(true, Relaxed);
         }
         let mut failed = None;
+        let end = tokio::time::Instant::now() + FEEDS_WITHIN;
         for (name, feed) in self.feeds.drain() {
             // Standard input may never give another byte; its thread ends with the process.
-            if let Ok(Ok(Err(error))) = tokio::time::timeout(Duration::from_secs(5), feed.task).await {
+            if let Ok(Ok(Err(error))) = tokio::time::timeout_at(end, feed.task).await {
                 error!(feed = name, "the recording cannot be read: {error}");
                 failed = failed.or(Some(error));
             }
@@ -494,8 +516,9 @@ impl Pipeline {
         };
         self.list_files = files.into_iter().map(PathBuf::from).collect();
         self.take_authorities(authorities);
-        self.take_list(matcher);
+        let mended = std::mem::take(&mut self.refused);
         self.take_config(config).await;
+        self.take_list(matcher, mended && !self.refused);
     }
 
     /// A report that is refused keeps no new list from judging: it goes on with what was known.
@@ -514,15 +537,18 @@ impl Pipeline {
         }
     }
 
-    fn refuse(&self, why: &str) {
+    fn refuse(&mut self, why: &str) {
+        self.refused = true;
         error!("the changed configuration or watch list is refused, the old one goes on:\n{why}");
         self.metrics.list_refused();
         let first = why.lines().next().unwrap_or_default();
         self.say(HealthKind::WatchlistRefused, format!("refused, the old one goes on: {first}"));
     }
 
-    fn take_list(&mut self, matcher: Matcher) {
-        if matcher.list().version == self.list_version {
+    /// `mended`: the files before these were refused, so that it is said even when they are as they were.
+    fn take_list(&mut self, matcher: Matcher, mended: bool) {
+        let same = matcher.list().version == self.list_version;
+        if same && !mended {
             return;
         }
         self.list_version.clone_from(&matcher.list().version);
@@ -533,7 +559,12 @@ impl Pipeline {
         let canaries = self.sieve.load().canaries().clone();
         let sieve = Sieve::new(matcher).knowing(authorities).naming(logs).looking_for(canaries);
         self.sieve.store(Arc::new(sieve));
-        let message = format!("watch list {version} judges from now on, {assets} assets");
+        let message = match same {
+            true => {
+                format!("all files are whole again: watch list {version} goes on to judge, {assets} assets")
+            }
+            false => format!("watch list {version} judges from now on, {assets} assets"),
+        };
         info!("{message}");
         self.queue.send(Event::ListChanged { version, message });
     }
@@ -545,9 +576,7 @@ impl Pipeline {
         if (&config.state_dir, config.outbox) != (&self.config.state_dir, self.config.outbox) {
             warn!("`state_dir` and `[outbox]` change with the next start only");
         }
-        if config.kafka != self.config.kafka {
-            self.take_kafka(&config);
-        }
+        let kafka_taken = config.kafka == self.config.kafka || self.take_kafka(&config);
         if config.canaries != self.config.canaries {
             self.take_canaries(&config);
         }
@@ -563,7 +592,7 @@ impl Pipeline {
                 info!(feed = name, "the feed stops: its configuration changed");
                 feed.stop.send_replace(true);
                 feed.stop_file.store(true, Relaxed);
-                let _ = tokio::time::timeout(Duration::from_secs(5), feed.task).await;
+                let _ = tokio::time::timeout(FEEDS_WITHIN, feed.task).await;
             }
         }
         for feed in &config.feeds {
@@ -577,6 +606,9 @@ impl Pipeline {
         self.config.http = before.http;
         self.config.state_dir = before.state_dir;
         self.config.outbox = before.outbox;
+        if !kafka_taken {
+            self.config.kafka = before.kafka;
+        }
     }
 
     fn take_canaries(&self, config: &Config) {
@@ -587,13 +619,14 @@ impl Pipeline {
         self.queue.send(Event::Ask(Box::new(move |account, now| account.look_for(&canaries, now))));
     }
 
-    fn take_kafka(&mut self, config: &Config) {
+    /// False when the old settings go on.
+    fn take_kafka(&mut self, config: &Config) -> bool {
         let prefix = |config: &Config| config.kafka.as_ref().map(|kafka| kafka.topic_prefix.clone());
         if prefix(config) != prefix(&self.config) {
             warn!(
                 "`[kafka] topic_prefix` changes with the next start only, and so do the settings beside it"
             );
-            return;
+            return false;
         }
         let events = self.events.clone();
         let reports: Reports = Box::new(move |report| drop(events.send(Event::Report(report))));
@@ -601,8 +634,12 @@ impl Pipeline {
             Ok(way) => {
                 *self.standing.lock().unwrap_or_else(PoisonError::into_inner) = way.standing;
                 self.queue.send(Event::Publisher(way.publisher));
+                true
             }
-            Err(error) => self.refuse(&error),
+            Err(error) => {
+                self.refuse(&error);
+                false
+            }
         }
     }
 
@@ -642,6 +679,12 @@ fn readiness(metrics: &Metrics, standing: &Mutex<Standing>) -> Ready {
         check.ready = reason.is_none();
         check.reason = reason;
     }
+    // It does its work, and may not know of the newest logs.
+    let old = metrics.log_list().filter(|of| now.millis_since(*of) > OLD_LIST_MS);
+    checks[0].reason = old.map(|of| {
+        let days = now.millis_since(of) / 86_400_000;
+        format!("a warning: the log list is {days} days old, and logs that are newer count as unlisted")
+    });
     Ready { ready: checks.iter().all(|check| check.ready), checks }
 }
 

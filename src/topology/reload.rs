@@ -1,4 +1,4 @@
-//! Notices that a configuration, a watch list or a bulk list has changed.
+//! Notices that a configuration, a file that it names, a watch list or a bulk list has changed.
 //!
 //! Files are asked for time, size and inode: a ConfigMap swaps a link, an editor renames, and a watch by
 //! inotify follows neither. SIGHUP skips the wait.

@@ -32,6 +32,17 @@ impl NameList {
         self.text.reserve(bytes);
     }
 
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Those that were added since there were so many, each with whether it stands for itself only.
+    pub fn since(&self, count: usize) -> impl Iterator<Item = (&str, bool)> {
+        let added = self.entries.get(count..).unwrap_or_default().iter();
+        added.map(|entry| (&self.text[entry.start as usize..][..usize::from(entry.length)], entry.exact))
+    }
+
     /// The name must have at most 253 bytes, and all names together at most 4 GiB: the reader of
     /// lists sees to both.
     pub fn push(&mut self, name: &str, asset: u32, exact: bool) {
@@ -256,6 +267,9 @@ impl Domains {
     }
 }
 
+/// A watched name has no more bytes.
+const LONGEST: usize = 253;
+
 /// A set of names, as hashes only: a stranger's name seldom passes, and what passes is looked up.
 #[derive(Debug, Default)]
 struct Roots {
@@ -344,15 +358,17 @@ impl Roots {
 /// fewer. The shortest comes first.
 fn suffixes<'a>(name: &'a str, mut take: impl FnMut(&'a str)) {
     let mut dots = 0;
-    for (at, byte) in name.bytes().enumerate().rev() {
-        if byte == b'.' {
+    // With the dot in front of it. Of a longer name only so much can be watched.
+    let from = name.len().saturating_sub(LONGEST + 1);
+    for (at, byte) in name.as_bytes()[from..].iter().enumerate().rev() {
+        if *byte == b'.' {
             dots += 1;
             if dots > 1 {
-                take(&name[at + 1..]);
+                take(&name[from + at + 1..]);
             }
         }
     }
-    if dots > 0 {
+    if dots > 0 && from == 0 {
         take(name);
     }
 }

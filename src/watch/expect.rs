@@ -14,6 +14,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use ipnet::IpNet;
 
+use super::extent::{Of, Part, What};
 use super::list::{ASSET, ASSET_KEYS, checked, entries_of};
 use super::{name, networks};
 use crate::document::Keys;
@@ -106,6 +107,10 @@ impl Scope {
         self.is_all() || self.networks.iter().any(|network| network.contains(&address))
     }
 
+    pub fn covers_network(&self, network: IpNet) -> bool {
+        self.is_all() || self.networks.iter().any(|of| of.contains(&network))
+    }
+
     /// For people: `cdn.example.com and 2 more`.
     pub fn text(&self) -> String {
         let networks = self.networks.iter().map(ToString::to_string);
@@ -121,8 +126,13 @@ impl Scope {
 /// Reads a file of subject keys, noting at its place that it cannot be read.
 pub(super) type KeysFile<'a> = &'a mut dyn FnMut(&mut Report<'_>, &str, Range<usize>) -> Vec<KeyHash>;
 
-/// Reads one table.
-pub(super) fn read(report: &mut Report<'_>, mut keys: Keys<'_, '_>, keys_file: KeysFile<'_>) -> Expectation {
+/// Reads one table. The entries of its `for` are added to `parts`, too.
+pub(super) fn read(
+    report: &mut Report<'_>,
+    mut keys: Keys<'_, '_>,
+    parts: &mut Vec<Part>,
+    keys_file: KeysFile<'_>,
+) -> Expectation {
     let issuer_organization = values(report, &mut keys, "issuer_organization");
     let issuer_common_name = values(report, &mut keys, "issuer_common_name");
     let ca_owner = values(report, &mut keys, "ca_owner");
@@ -143,7 +153,7 @@ pub(super) fn read(report: &mut Report<'_>, mut keys: Keys<'_, '_>, keys_file: K
     for (path, place) in files {
         subject_keys.get_or_insert_default().extend(keys_file(report, path, place));
     }
-    let scope = scope(report, &mut keys);
+    let scope = scope(report, &mut keys, parts);
     let table = Expectation {
         issuer_organization,
         issuer_common_name,
@@ -226,7 +236,7 @@ fn refuse_empty(report: &mut Report<'_>, keys: &Keys<'_, '_>, key: &'static str,
     }
 }
 
-fn scope(report: &mut Report<'_>, keys: &mut Keys<'_, '_>) -> Scope {
+fn scope(report: &mut Report<'_>, keys: &mut Keys<'_, '_>, parts: &mut Vec<Part>) -> Scope {
     let mut scope = Scope::default();
     let count = keys.each_text(report, "for", |report, text, place| {
         if scope.names.len() + scope.networks.len() == MAX_SCOPE {
@@ -234,12 +244,18 @@ fn scope(report: &mut Report<'_>, keys: &mut Keys<'_, '_>) -> Scope {
             return report.add(place, format!("more than {MAX_SCOPE} entries in `for`"), hint);
         }
         match networks::parse(text) {
-            Ok(network) => scope.networks.push(networks::unmapped(network)),
+            Ok(network) => {
+                scope.networks.push(networks::unmapped(network));
+                parts.push(Part { of: Of::For, what: What::Network(network), place });
+            }
             Err(error @ (networks::NetworkError::HostBits { .. } | networks::NetworkError::Length(_))) => {
                 report.add(place, error.to_string(), error.hint());
             }
             Err(_) => match name::parse(text) {
-                Ok(name) => scope.names.push(name.into_owned()),
+                Ok(name) => {
+                    scope.names.push(name.clone().into_owned());
+                    parts.push(Part { of: Of::For, what: What::Name(name.into_owned()), place });
+                }
                 Err(error) => report.add(place, error.to_string(), error.hint()),
             },
         }

@@ -29,6 +29,11 @@ pub struct KeywordList {
 }
 
 impl KeywordList {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.entries.len()
+    }
+
     pub fn push(&mut self, keyword: &str, asset: u32) {
         self.entries.push((keyword.into(), asset));
     }

@@ -16,6 +16,7 @@ use crate::problem::{Problem, Problems, Report};
 
 use super::domains::NameList;
 use super::expect::{self, EXPECT_KEYS, Expectation, KeyHash};
+use super::extent::{Extent, Of, Part, What};
 use super::keywords::{self, KeywordList};
 use super::name;
 use super::networks::{self, NetworkList};
@@ -293,7 +294,12 @@ impl Reading {
         }
         let severity = choice(report, &mut keys, "severity", &Severity::ALL, Severity::label);
         let keyword_severity = choice(report, &mut keys, "keyword_severity", &Severity::ALL, Severity::label);
-        let watched = self.entries(report, &mut keys, asset, load);
+        let mistakes = (report.count(), self.problems.len());
+        let entries = &self.list.entries;
+        let (names, networks, keywords) =
+            (entries.names.count(), entries.networks.counts(), entries.keywords.count());
+        let mut parts = Vec::new();
+        let watched = self.entries(report, &mut keys, asset, &mut parts, load);
         if !watched {
             report.missing(
                 keys.place(),
@@ -322,7 +328,19 @@ impl Reading {
             ),
             _ => {}
         }
-        let expect = tables.into_iter().map(|table| self.expectation(report, table, by_key, load)).collect();
+        let expect = tables
+            .into_iter()
+            .map(|table| self.expectation(report, table, by_key, &mut parts, load))
+            .collect();
+        if mistakes == (report.count(), self.problems.len()) {
+            let entries = &self.list.entries;
+            let extent = Extent {
+                names: entries.names.since(names),
+                networks: entries.networks.since(networks),
+                has_keywords: entries.keywords.count() > keywords,
+            };
+            extent.check(&parts, keys.place_of("except"), report);
+        }
         keys.finish(report, &[], &[(EXPECT, EXPECT_KEYS)]);
         // With a mistake the list is refused whole: what stands in for the missing is never seen.
         let policy = policy.unwrap_or(Policy::Observe);
@@ -351,10 +369,11 @@ impl Reading {
         report: &mut Report<'_>,
         keys: Keys<'_, '_>,
         by_key: bool,
+        parts: &mut Vec<Part>,
         load: Load<'_>,
     ) -> Expectation {
         let place = keys.place();
-        let table = expect::read(report, keys, &mut |report, path, place| match load(path) {
+        let table = expect::read(report, keys, parts, &mut |report, path, place| match load(path) {
             Ok(bulk) => self.subject_keys(&bulk),
             Err(reason) => {
                 let hint = "its path is relative to this file";
@@ -409,12 +428,13 @@ impl Reading {
         id.to_owned()
     }
 
-    /// Everything the asset watches or takes out. False where it names nothing to watch.
+    /// Everything the asset watches or takes out; what it takes out is added to `parts`, too. False where it names nothing to watch.
     fn entries(
         &mut self,
         report: &mut Report<'_>,
         keys: &mut Keys<'_, '_>,
         asset: u32,
+        parts: &mut Vec<Part>,
         load: Load<'_>,
     ) -> bool {
         let mut watched = false;
@@ -443,12 +463,18 @@ impl Reading {
             }
         });
         keys.each_text(report, "except", |report, text, place| match networks::parse(text) {
-            Ok(network) => entries.excepted_networks.push(network, asset),
+            Ok(network) => {
+                entries.excepted_networks.push(network, asset);
+                parts.push(Part { of: Of::Except, what: What::Network(network), place });
+            }
             Err(error @ (networks::NetworkError::HostBits { .. } | networks::NetworkError::Length(_))) => {
                 report.add(place, error.to_string(), error.hint());
             }
             Err(_) => match name::parse_any(text) {
-                Ok(name) => entries.excepted_names.push(&name, asset, false),
+                Ok(name) => {
+                    entries.excepted_names.push(&name, asset, false);
+                    parts.push(Part { of: Of::Except, what: What::Name(name.into_owned()), place });
+                }
                 Err(error) => report.add(place, error.to_string(), error.hint()),
             },
         });
@@ -754,13 +780,14 @@ issuer_common_name = ["R10", "R11"]
 [[asset]]
 id = "range"
 networks = "1.1.1.0/24"
-except = ["1.1.1.1/32", "*.cdn.example.com"]
+except = ["1.1.1.1/32"]
 policy = "never-issue"
 
 [[asset]]
 id = "shop"
 domains = ["example.com"]
 exact = ["login.example.net"]
+except = ["*.cdn.example.com"]
 keywords = ["examplebank"]
 keyword_severity = "low"
 policy = "observe"
@@ -848,6 +875,81 @@ subject_spki_sha256 = "abc"
                 (14, "subject_spki_sha256 is no SHA-256", expect::KEY_HASH_HINT),
             ],
         );
+    }
+
+    #[test]
+    fn exceptions_and_scopes_lie_within_the_asset() {
+        let asset = |keys: &str| format!("[[asset]]\nid = 'a'\npolicy = 'never-issue'\n{keys}\n");
+        let nothing = "an asset that watches nothing: `except` takes out all of it";
+        for (keys, want) in [
+            ("domains = ['example.com']\nexcept = ['www.example.com']", None),
+            ("exact = ['www.example.com', 'a.example.com']\nexcept = ['a.example.com']", None),
+            ("exact = ['www.example.com', 'example.org']\nexcept = ['example.com']", None),
+            ("networks = ['10.0.0.0/8']\nexcept = ['10.1.0.0/16', '10.2.0.1']", None),
+            ("networks = ['10.1.0.0/16', '11.0.0.0/8']\nexcept = ['10.0.0.0/8']", None),
+            ("networks = ['::ffff:10.0.0.0/104']\nexcept = ['10.1.0.0/16']", None),
+            ("keywords = ['bank']\nexcept = ['bank.example.org']", None),
+            ("domains = ['example.com']\nkeywords = ['bank']\nexcept = ['example.com']", None),
+            ("domains = ['example.com']\nexcept = ['example.com']", Some((5, nothing))),
+            (
+                "domains = ['www.example.com']\nexact = ['example.com']\nexcept = ['example.com']",
+                Some((6, nothing)),
+            ),
+            ("networks = ['10.1.0.0/16', '10.2.0.1']\nexcept = ['10.0.0.0/8']", Some((5, nothing))),
+            (
+                "domains = ['example.com']\nexcept = ['example.org']",
+                Some((5, "`example.org` in `except` is nothing that the asset watches")),
+            ),
+            (
+                "exact = ['example.com']\nexcept = ['www.example.com']",
+                Some((5, "`www.example.com` in `except` is nothing that the asset watches")),
+            ),
+            (
+                "networks = ['10.0.0.0/8']\nexcept = [\n'10.1.0.0/16',\n'11.0.0.1']",
+                Some((7, "`11.0.0.1/32` in `except` is nothing that the asset watches")),
+            ),
+            (
+                "keywords = ['bank']\nexcept = ['11.0.0.1']",
+                Some((5, "`11.0.0.1/32` in `except` is nothing that the asset watches")),
+            ),
+        ] {
+            let problems = match parse(&asset(keys)) {
+                Ok(_) => Vec::new(),
+                Err(problems) => problems.iter().map(|p| (p.line.unwrap_or(0), p.message.clone())).collect(),
+            };
+            let want: Vec<_> = want.into_iter().map(|(line, message)| (line, message.to_owned())).collect();
+            assert_eq!(problems, want, "{keys}");
+        }
+        let scoped = |keys: &str, scope: &str| {
+            format!(
+                "[[asset]]\nid = 'a'\npolicy = 'expect'\n{keys}\n[[asset.expect]]\nissuer_organization = 'One'\n\
+                 for = ['{scope}']\n"
+            )
+        };
+        for (keys, scope, fits) in [
+            ("domains = ['example.com']", "example.com", true),
+            ("domains = ['www.example.com']", "example.com", true),
+            ("domains = ['example.com']", "cdn.example.com", true),
+            ("exact = ['example.com']", "cdn.example.com", false),
+            ("domains = ['example.com']", "example.org", false),
+            ("domains = ['example.com']", "10.0.0.1", false),
+            ("networks = ['10.0.0.0/8']", "10.0.0.1", true),
+            ("networks = ['10.0.0.1']", "10.0.0.0/8", true),
+            ("networks = ['10.0.0.1']", "11.0.0.0/8", false),
+            ("keywords = ['bank']", "bank.example.org", false),
+        ] {
+            let read = parse(&scoped(keys, scope));
+            assert_eq!(read.is_ok(), fits, "{keys} {scope}");
+            if let Err(problems) = read {
+                let problem = problems.iter().next().unwrap();
+                assert!(
+                    problem.message.ends_with("in `for` is nothing that the asset watches"),
+                    "{}",
+                    problem.message
+                );
+                assert_eq!(problem.line, Some(7));
+            }
+        }
     }
 
     #[test]

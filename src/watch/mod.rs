@@ -23,6 +23,7 @@
 pub mod canary;
 pub mod domains;
 pub mod expect;
+mod extent;
 pub mod keywords;
 pub mod list;
 pub mod name;
@@ -31,6 +32,8 @@ pub mod networks;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+
+use ipnet::IpNet;
 
 pub use expect::Expectation;
 pub use keywords::TooManyKeywords;
@@ -56,7 +59,8 @@ pub struct Matcher {
     counts: EntryCounts,
 }
 
-/// Watched names with which the odd wildcards of one message are compared: a million take 30 ms.
+/// Watched names and networks with which the odd wildcards and networks of one message are compared: a
+/// million take 30 ms.
 pub const STEPS: usize = 1 << 20;
 
 /// In place of an asset's index: the list as a whole, for a name that could denote what somebody owns
@@ -223,6 +227,18 @@ impl Matcher {
         });
         if hits.len() > before {
             self.tidy(hits, before, |asset| self.excepted_networks.holds(address, asset));
+        }
+    }
+
+    /// Adds a hit for each asset and network that all of a network concerns: what holds it, and what it
+    /// holds. `steps` is what is left of [`STEPS`] for the message.
+    pub fn network(&self, network: IpNet, steps: &mut usize, hits: &mut Vec<Hit>) {
+        let before = hits.len();
+        self.networks.overlapping(network, steps, |index, asset| {
+            hits.push(Hit { asset, kind: MatchKind::Network, pattern: index as u32 });
+        });
+        if hits.len() > before {
+            self.tidy(hits, before, |asset| self.excepted_networks.holds_all(network, asset));
         }
     }
 
@@ -541,6 +557,28 @@ mod tests {
             )
         }
 
+        /// Without the exceptions that a list is refused for.
+        fn sensible(mut self) -> Plain {
+            let same = |label: &str, other: &str| label == other;
+            let (domains, exact, keywords) = (&self.domains, &self.exact, !self.keywords.is_empty());
+            self.except.retain(|out| {
+                let meets = |watched: &String| lies_under(watched, out, same);
+                let within = |watched: &String| meets(watched) || lies_under(out, watched, same);
+                keywords || domains.iter().any(within) || exact.iter().any(meets)
+            });
+            let networks = &self.networks;
+            self.except_networks
+                .retain(|out| networks.iter().any(|net| net.contains(out) || out.contains(net)));
+            let taken = |watched: &String| self.except.iter().any(|out| lies_under(watched, out, same));
+            let names = self.domains.iter().chain(&self.exact).all(taken);
+            let nets =
+                self.networks.iter().all(|net| self.except_networks.iter().any(|out| out.contains(net)));
+            if names && nets && !keywords {
+                (self.except, self.except_networks) = (Vec::new(), Vec::new());
+            }
+            self
+        }
+
         fn name(&self, name: &str) -> Vec<String> {
             if self.except.iter().any(|out| lies_under(name, out, |label, other| label == other)) {
                 return Vec::new();
@@ -709,13 +747,16 @@ mod tests {
         );
         let networks = |count| prop::collection::vec(network(), count);
         (names(1..6), names(0..4), keywords, networks(0..8), names(0..2), networks(0..2)).prop_map(
-            |(domains, exact, keywords, networks, except, except_networks)| Plain {
-                domains,
-                exact,
-                keywords: keywords.into_iter().map(str::to_owned).collect(),
-                networks,
-                except,
-                except_networks,
+            |(domains, exact, keywords, networks, except, except_networks)| {
+                Plain {
+                    domains,
+                    exact,
+                    keywords: keywords.into_iter().map(str::to_owned).collect(),
+                    networks,
+                    except,
+                    except_networks,
+                }
+                .sensible()
             },
         )
     }

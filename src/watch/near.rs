@@ -115,6 +115,8 @@ impl Matcher {
                 }
             }
             Value::Address(address) => search.address(address),
+            // Its address stands beside it.
+            Value::Network(_) => {}
         }
         search.found
     }
@@ -339,6 +341,7 @@ mod tests {
             match identity.value {
                 Value::Name { ascii, .. } => matcher.name(entry.identities.text(ascii), None, &mut hits),
                 Value::Address(address) => matcher.address(address, &mut hits),
+                Value::Network(network) => matcher.network(network, &mut 1, &mut hits),
             }
             for miss in matcher.near(entry.identities, identity, &hits) {
                 let NearMiss { asset, kind, pattern, why } = miss;

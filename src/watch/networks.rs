@@ -23,6 +23,19 @@ pub struct NetworkList {
 }
 
 impl NetworkList {
+    /// How many there are of IPv4 and of IPv6.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.v4.len(), self.v6.len())
+    }
+
+    /// Those that were added since there were so many.
+    pub fn since(&self, (v4, v6): (usize, usize)) -> impl Iterator<Item = IpNet> {
+        let (v4, v6) = (self.v4.get(v4..).unwrap_or_default(), self.v6.get(v6..).unwrap_or_default());
+        let v4 = v4.iter().map(|(start, length, _)| (IpAddr::V4(Ipv4Addr::from_bits(*start)), *length));
+        let v6 = v6.iter().map(|(start, length, _)| (IpAddr::V6(Ipv6Addr::from_bits(*start)), *length));
+        v4.chain(v6).filter_map(|(address, length)| IpNet::new(address, length).ok())
+    }
+
     /// The network must have no host bits.
     pub fn push(&mut self, network: IpNet, asset: u32) {
         match unmapped(network) {
@@ -63,6 +76,33 @@ impl Networks {
                 self.v6.enclosing(address.to_bits(), |index, asset| found(before + index, asset));
             }
         }
+    }
+
+    /// Hands over the index and the asset of every network that encloses all of a network, and then of
+    /// those inside it, each of which takes one of `steps`; of these always the first.
+    pub fn overlapping(&self, network: IpNet, steps: &mut usize, mut found: impl FnMut(usize, u32)) {
+        match unmapped(network) {
+            IpNet::V4(net) => {
+                let (first, last) = (net.network().to_bits(), net.broadcast().to_bits());
+                self.v4.overlapping(first, last, net.prefix_len(), steps, found);
+            }
+            IpNet::V6(net) => {
+                let before = self.v4.starts.len();
+                let (first, last) = (net.network().to_bits(), net.broadcast().to_bits());
+                let found = |index, asset| found(before + index, asset);
+                self.v6.overlapping(first, last, net.prefix_len(), steps, found);
+            }
+        }
+    }
+
+    /// Whether a network of an asset encloses all of a network.
+    pub fn holds_all(&self, network: IpNet, asset: u32) -> bool {
+        let network = unmapped(network);
+        let mut held = false;
+        self.enclosing(network.network(), |index, of| {
+            held |= of == asset && self.length(index) <= network.prefix_len();
+        });
+        held
     }
 
     /// Whether a network of an asset encloses an address.
@@ -163,6 +203,35 @@ impl<A: Bits> Prefixes<A> {
                 found(index, self.assets[index]);
             }
             next = self.parents[index];
+        }
+    }
+}
+
+impl<A: Bits> Prefixes<A> {
+    fn overlapping(
+        &self,
+        first: A,
+        last: A,
+        length: u8,
+        steps: &mut usize,
+        mut found: impl FnMut(usize, u32),
+    ) {
+        self.enclosing(first, |index, asset| {
+            if self.lengths[index] <= length {
+                found(index, asset);
+            }
+        });
+        let from = self.starts.partition_point(|start| *start < first);
+        let mut any = false;
+        for index in from..self.starts.partition_point(|start| *start <= last) {
+            if self.lengths[index] > length {
+                if any && *steps == 0 {
+                    return;
+                }
+                *steps = steps.saturating_sub(1);
+                any = true;
+                found(index, self.assets[index]);
+            }
         }
     }
 }
@@ -271,6 +340,44 @@ mod tests {
         check(&[], "1.1.1.1", &[]);
         check(&["10.0.0.0/8"], "9.255.255.255", &[]);
         check(&["10.0.0.0/8"], "11.0.0.0", &[]);
+    }
+
+    #[test]
+    fn a_network_meets_what_holds_it_and_what_it_holds() {
+        let watched = [
+            "0.0.0.0/0",
+            "1.1.0.0/16",
+            "1.1.1.0/24",
+            "1.1.1.0/32",
+            "1.1.1.1/32",
+            "1.1.2.0/24",
+            "2001:db8::/48",
+        ];
+        let mut list = NetworkList::default();
+        for (asset, network) in watched.iter().enumerate() {
+            list.push(parse(network).unwrap(), asset as u32);
+        }
+        let networks = Networks::new(list);
+        for (network, steps, want) in [
+            ("1.1.1.0/24", 9, "1.1.1.0/24 1.1.0.0/16 0.0.0.0/0 1.1.1.0/32 1.1.1.1/32"),
+            ("1.1.1.0/30", 9, "1.1.1.0/24 1.1.0.0/16 0.0.0.0/0 1.1.1.0/32 1.1.1.1/32"),
+            ("1.1.1.4/30", 9, "1.1.1.0/24 1.1.0.0/16 0.0.0.0/0"),
+            ("1.0.0.0/8", 9, "0.0.0.0/0 1.1.0.0/16 1.1.1.0/24 1.1.1.0/32 1.1.1.1/32 1.1.2.0/24"),
+            ("1.0.0.0/8", 2, "0.0.0.0/0 1.1.0.0/16 1.1.1.0/24"),
+            // Never none of what it holds.
+            ("1.0.0.0/8", 0, "0.0.0.0/0 1.1.0.0/16"),
+            ("::ffff:1.1.1.0/126", 9, "1.1.1.0/24 1.1.0.0/16 0.0.0.0/0 1.1.1.0/32 1.1.1.1/32"),
+            ("2001:db8::/32", 9, "2001:db8::/48"),
+            ("2001:db9::/32", 9, ""),
+        ] {
+            let (mut found, mut left) = (Vec::new(), steps);
+            networks.overlapping(network.parse().unwrap(), &mut left, |index, _| {
+                found.push(networks.text(index));
+            });
+            assert_eq!(found.join(" "), want, "{network} {steps}");
+        }
+        assert!(networks.holds_all("1.1.1.0/25".parse().unwrap(), 2));
+        assert!(!networks.holds_all("1.1.0.0/23".parse().unwrap(), 2));
     }
 
     #[test]

@@ -69,33 +69,6 @@ fn the_image_is_linted() {
     );
 }
 
-/// The parts of the image's context that the Dockerfile copies are not kept out by `.dockerignore`, and
-/// are enough for cargo.
-#[test]
-fn the_build_context_has_what_the_image_copies() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let ignore = fs::read_to_string(root.join(".dockerignore")).unwrap();
-    let lines = ignore.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let (kept, others): (Vec<_>, Vec<_>) = lines.partition(|line| line.starts_with('!'));
-    assert_eq!(others, ["*"], "everything else stays out");
-    let kept: BTreeSet<_> = kept.iter().map(|line| &line[1..]).collect();
-    let dockerfile = fs::read_to_string(deploy("Dockerfile")).unwrap();
-    let copied: BTreeSet<_> = dockerfile
-        .lines()
-        .filter_map(|line| line.strip_prefix("COPY ").filter(|rest| !rest.starts_with("--from")))
-        .flat_map(|rest| rest.split(' ').rev().skip(1))
-        .collect();
-    assert_eq!(copied, kept);
-    let context = tempfile::tempdir().unwrap();
-    for name in copied {
-        let mut copy = Command::new("cp");
-        succeed(copy.arg("-r").arg(root.join(name)).arg(context.path()));
-    }
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["metadata", "--locked", "--offline", "--no-deps", "--format-version", "1"]);
-    succeed(cargo.current_dir(context.path()));
-}
-
 /// A project as `docker compose` sees it.
 fn compose(file: &Path) -> Value {
     serde_json::from_str(&succeed(Command::new(command("compose", "go")).arg(file))).unwrap()

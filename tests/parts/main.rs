@@ -13,6 +13,7 @@ mod topics;
 
 mod apis;
 mod cloudevents;
+mod complete;
 mod deploy;
 mod load;
 mod logs;

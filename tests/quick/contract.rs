@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -60,6 +61,8 @@ const METRICS: &[(&str, &str, &[&str])] = &[
         ],
     ),
     ("messages_in_flight", "gauge", &[]),
+    ("canary_last_seen_timestamp_seconds", "gauge", &["canary=\"monday.example.org\""]),
+    ("canary_overdue", "gauge", &["canary=\"monday.example.org\""]),
     ("malformed_total", "counter", &["reason=\"json\"", "reason=\"der\"", "reason=\"panic\""]),
     ("anomalies_total", "counter", &["kind=\"ip_in_dns\"", "kind=\"serial_reuse\""]),
     ("stage_duration_seconds", "histogram", &["stage=\"decode\"", "stage=\"match\"", "stage=\"judge\""]),
@@ -77,8 +80,21 @@ const METRICS: &[(&str, &str, &[&str])] = &[
     ),
     ("alerts_capped_total", "counter", &["asset=\"resolver\"", "asset=\"quiet\"", "asset=\"-\""]),
     ("last_alert_timestamp_seconds", "gauge", &["severity=\"low\"", "severity=\"critical\""]),
-    ("alert_latency_seconds", "histogram", &["origin=\"feed\",le=\"1\"", "origin=\"feed\",le=\"86400\""]),
-    ("logs", "gauge", &["state=\"unlisted\""]),
+    ("alert_latency_seconds", "histogram", &["origin=\"feed\",le=\"1\"", "origin=\"refill\",le=\"86400\""]),
+    ("log_last_index", "gauge", &["log=\"unlisted\""]),
+    ("log_tree_size", "gauge", &["log=\"unlisted\""]),
+    ("log_holes", "gauge", &["log=\"unlisted\""]),
+    ("log_oldest_hole_timestamp_seconds", "gauge", &["log=\"unlisted\""]),
+    ("log_refilled_total", "counter", &["log=\"unlisted\""]),
+    ("log_lost_total", "counter", &["log=\"unlisted\""]),
+    ("log_implausible_total", "counter", &["log=\"unlisted\""]),
+    (
+        "logs",
+        "gauge",
+        &["state=\"followed\"", "state=\"uncovered\"", "state=\"unaccountable\"", "state=\"unlisted\""],
+    ),
+    ("log_list_timestamp_seconds", "gauge", &[]),
+    ("refill_backlog", "gauge", &[]),
     ("records_total", "counter", TOPICS),
     ("records_recovered_total", "counter", &[]),
     ("records_delivered_total", "counter", TOPICS),
@@ -240,7 +256,8 @@ fn running(rate: u32) -> Running {
     let feed = address(&mut simulate, "ws://");
     let config = format!(
         "instance = 'test'\nwatchlists = ['w.toml']\n[http]\nlisten = '127.0.0.1:0'\n\
-         [[feed]]\nkind = 'certstream'\nname = 'sim'\nurl = 'ws://{feed}/full-stream'\n"
+         [[feed]]\nkind = 'certstream'\nname = 'sim'\nurl = 'ws://{feed}/full-stream'\n\
+         [[canary]]\nname = 'monday.example.org'\nevery = '26h'\n"
     );
     std::fs::write(folder.path().join("c.toml"), config).unwrap();
     let mut command = certsieve();
@@ -270,7 +287,8 @@ fn every_metric_is_there_from_the_start() {
     }
     // Nothing is in the text that telemetry.md does not name.
     for name in scrape.types.keys().filter_map(|name| name.strip_prefix("certsieve_")) {
-        let known = METRICS.iter().any(|(known, ..)| *known == name) || name == "kafka_errors_total";
+        let known = METRICS.iter().any(|(known, ..)| *known == name)
+            || ["kafka_errors_total", "refill_requests_total"].contains(&name);
         assert!(known, "certsieve_{name} is not in the table");
     }
     assert!(scrape.types.contains_key("process_resident_memory_bytes"));
@@ -445,4 +463,38 @@ fn the_configuration_of_the_readme_loads() {
         let output = certsieve().current_dir(folder.path()).arg("check").output().expect("certsieve starts");
         assert!(output.status.success(), "{config}\n{}", String::from_utf8_lossy(&output.stderr));
     }
+}
+
+/// The parts of the image's context that the Dockerfile copies are not kept out by `.dockerignore`, and
+/// are enough for cargo: no bench or test that stays behind is missed.
+#[test]
+fn the_build_context_has_what_the_image_copies() {
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).expect("it is there");
+    let ignore = read(".dockerignore");
+    let lines = ignore.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let (kept, others): (Vec<_>, Vec<_>) = lines.partition(|line| line.starts_with('!'));
+    assert_eq!(others, ["*"], "everything else stays out");
+    let kept: BTreeSet<_> = kept.iter().map(|line| &line[1..]).collect();
+    let dockerfile = read("deploy/Dockerfile");
+    let copied: BTreeSet<_> = dockerfile
+        .lines()
+        .filter_map(|line| line.strip_prefix("COPY ").filter(|rest| !rest.starts_with("--from")))
+        .flat_map(|rest| rest.split(' ').rev().skip(1))
+        .collect();
+    assert_eq!(copied, kept);
+    let context = tempfile::tempdir().unwrap();
+    for name in copied {
+        let copy = Command::new("cp").arg("-r").arg(root().join(name)).arg(context.path()).status();
+        assert!(copy.unwrap().success(), "{name}");
+    }
+    // `cargo metadata` takes a manifest whose bench is missing, a build does not: one that is asked for
+    // nothing there is ends after the manifest was read, before anything is compiled.
+    let asked = Command::new(env!("CARGO"))
+        .args(["check", "--locked", "--offline", "--bin", "nothing-of-that-name"])
+        .current_dir(context.path())
+        .env("CARGO_TARGET_DIR", context.path().join("target"))
+        .output()
+        .expect("cargo starts");
+    let said = String::from_utf8_lossy(&asked.stderr);
+    assert!(said.contains("no bin target named `nothing-of-that-name`"), "{said}");
 }

@@ -5,7 +5,7 @@ use certsieve::entry::{certificate, issuance};
 use certsieve::record::Topic;
 use serde_json::json;
 
-use crate::support::entries::{Certificate, NOT_BEFORE, dns, ip};
+use crate::support::entries::{Certificate, NOT_BEFORE, San, dns, ip};
 use crate::support::pipeline::{Bench, Out, of};
 
 /// `asset ruling rule severity [reason codes]` of each match, but that an issuer is new to an asset, which
@@ -188,6 +188,40 @@ fn a_name_that_could_be_anybody_s_is_one_alert_for_the_list() {
         let out = Bench::new(&list).take(&[Certificate::of([dns(name)]).full("log.example", 1)]);
         assert_eq!(verdicts(&out), want, "{name}");
     }
+    // How joined names look as one says nothing where one of them is owned; a local part is nobody's host.
+    let owned: &[&str] = &["a unexpected never-issue critical [policy.never_issue]"];
+    for (name, want) in [
+        ("https://www.example.com/", owned),
+        ("www.example.com/x", owned),
+        ("www.example.com\0", owned),
+        ("www.example.com, www.example.org", owned),
+        ("www.\u{1}.com/x", medium),
+        ("jane@mail.example.com", owned),
+        ("jane@gmail.com", &[]),
+        ("www.example.com@gmail.com", &[]),
+        ("https://example.org/www.example.com", &[]),
+    ] {
+        let out = Bench::new(&list).take(&[Certificate::of([dns(name)]).full("log.example", 1)]);
+        let unowned = |verdict: &String| verdict.replace(" names.unowned", "");
+        let got: Vec<String> = verdicts(&out).iter().map(unowned).collect();
+        assert_eq!(got, want, "{name:?}");
+    }
+    // A watched network in one that is written as address and mask.
+    let ranges = "[[asset]]\nid = 'a'\nnetworks = ['1.1.1.1/32', '9.0.0.0/8']\nexcept = ['9.9.0.0/16']\n\
+        policy = 'never-issue'\n";
+    let masked: &[&str] = &["a unexpected never-issue medium [policy.never_issue severity.naming]"];
+    for (octets, want) in [
+        ([1, 1, 1, 0, 255, 255, 255, 0], masked),
+        ([1, 1, 1, 1, 255, 255, 255, 0], masked),
+        ([1, 1, 1, 0, 255, 0, 255, 0], &[][..]),
+        ([1, 1, 2, 0, 255, 255, 255, 0], &[]),
+        ([9, 9, 9, 9, 255, 255, 0, 0], &[]),
+        ([9, 9, 9, 9, 255, 254, 0, 0], masked),
+    ] {
+        let certificate = Certificate::of([San::Ip(octets.to_vec())]);
+        let out = Bench::new(ranges).take(&[certificate.full("log.example", 1)]);
+        assert_eq!(verdicts(&out), want, "{octets:?}");
+    }
     // Two of them are one alert, and name what they could stand for.
     let both = Certificate::of([dns("*.com"), dns("\u{1}.net"), dns("plain.example.org")]);
     let out = Bench::new(&list).take(&[both.full("log.example", 1)]);
@@ -195,9 +229,78 @@ fn a_name_that_could_be_anybody_s_is_one_alert_for_the_list() {
     let alert = of(&out, Topic::Alert)[0];
     assert_eq!(
         alert.text("/certsieve/reasons/0"),
-        "*.com could stand for example.com, and for every other name of its form"
+        "*.com could stand for example.com, and for every other name of its form; Financijska agencija, Fina \
+         RDC 2020 issued it"
     );
     assert_eq!(alert.value["certsieve"]["matches_total"], 2);
+}
+
+/// The other reading of what is owned is no name that nobody owns, and no unknown top-level domain.
+#[test]
+fn another_reading_of_a_name_is_no_name_beside_it() {
+    let list = "[[asset]]\nid = 'a'\nnetworks = ['1.1.1.1/32']\ndomains = ['example.com', '8.b.d.0.1.0.0.2.ip6.arpa']\n\
+        policy = 'never-issue'\n";
+    let zone6 = format!("{}8.b.d.0.1.0.0.2.ip6.arpa", "0.".repeat(24));
+    for (name, beside, anomalies) in [
+        ("1.1.1.1.in-addr.arpa", "", "ip_in_dns"),
+        (zone6.as_str(), "", "ip_in_dns"),
+        ("https://1.1.1.1/dns-query", "", "ip_in_dns joined_name"),
+        ("www.example.com\0", "", "nul_in_name joined_name unparsable_label"),
+        ("www.example.com, 1.1.1.1", "", "ip_in_dns joined_name unparsable_label"),
+        (
+            "www.example.com, a.test",
+            "Also names a.test, which no asset owns",
+            "joined_name unparsable_label unknown_tld",
+        ),
+    ] {
+        let out = Bench::new(list).take(&[Certificate::of([dns(name)]).full("log.example", 1)]);
+        let [alert] = of(&out, Topic::Alert)[..] else { panic!("{name:?}: one alert") };
+        let reasons = alert.texts("/certsieve/reasons");
+        let said: Vec<_> = reasons.into_iter().filter(|reason| reason.starts_with("Also")).collect();
+        assert_eq!(said.concat(), beside, "{name:?}");
+        assert_eq!(alert.texts("/certsieve/anomalies").join(" "), anomalies, "{name:?}");
+    }
+}
+
+/// Each says what is really missing.
+#[test]
+fn an_owner_that_is_not_known_is_said_to_be_missing() {
+    use crate::support::ccadb::certificates;
+    let list = "[[asset]]\nid = 'a'\ndomains = ['example.com']\npolicy = 'expect'\n[[asset.expect]]\nca_owner = 'One'\n";
+    let mut stranger = Certificate::of([dns("www.example.com")]).issuer("Some", "Some CA");
+    stranger.authority_key_id = Some(vec![9, 9]);
+    let nameless = Certificate { authority_key_id: None, ..stranger.clone() };
+    for (certificate, ccadb, want) in [
+        (&stranger, false, "a asks for the issuer's owner, and there is no [trust] ccadb to say it"),
+        (&stranger, true, "a asks for the issuer's owner, and [trust] has no row for key id 0909"),
+        (
+            &nameless,
+            true,
+            "a asks for the issuer's owner, and the certificate has no issuer key id to look it up by",
+        ),
+    ] {
+        let mut bench = Bench::new(list);
+        if ccadb {
+            let mut reading = certsieve::ccadb::Reading::default();
+            reading.certificates(certificates("2026-11-20").as_bytes(), None).expect("a whole report");
+            bench.sieve = bench.sieve.knowing(std::sync::Arc::new(reading.finish()));
+        }
+        let out = bench.take(&[certificate.full("log.example", 1)]);
+        assert_eq!(of(&out, Topic::Alert)[0].text("/event/reason"), want);
+    }
+}
+
+/// What concerns the list as a whole says as much of its issuer as any other.
+#[test]
+fn a_name_that_could_be_anybody_s_says_who_issued_it() {
+    let list = "[[asset]]\nid = 'a'\ndomains = ['example.com']\npolicy = 'never-issue'\n";
+    let mut reading = certsieve::ccadb::Reading::default();
+    let report = crate::support::ccadb::certificates("2026-11-20");
+    reading.certificates(report.as_bytes(), None).expect("a whole report");
+    let mut bench = Bench::new(list);
+    bench.sieve = bench.sieve.knowing(std::sync::Arc::new(reading.finish()));
+    let out = bench.take(&[Certificate::of([dns("*.com")]).full("log.example", 1)]);
+    assert_eq!(verdicts(&out), ["- unexpected never-issue high [names.list_wide trust.microsoft_only]"]);
 }
 
 #[test]

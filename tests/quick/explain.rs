@@ -100,9 +100,58 @@ fn names_and_addresses() {
         "1.1.2.1",
         "::ffff:1.1.1.1",
         "*.com",
+        "\u{1}.com",
+        "1.1.1.1.in-addr.arpa",
+        "https://www.example.com/",
+        "jane@mail.test",
     ];
     snapshot("names", &[], &args, 0);
     snapshot("nothing", &[], &["other.test", "192.0.2.1"], 1);
+}
+
+/// A name says what `run` would rule of a certificate with it, whoever issued that.
+#[test]
+fn a_name_is_ruled_as_its_certificate_is() {
+    let list = LIST.to_owned()
+        + "[[asset]]\nid = 'keys'\ndomains = ['example.org']\npolicy = 'expect'\nrequire = 'key'\n\
+           [[asset.expect]]\nissuer_organization = 'Financijska agencija'\nsubject_spki_sha256 = '"
+        + &"ab".repeat(32)
+        + "'\n[[asset]]\nid = 'seen'\ndomains = ['example.info']\npolicy = 'observe'\n";
+    let names = [
+        "www.example.com",
+        "*.example.com",
+        "login.example.net",
+        "www.example.info",
+        "\u{1}.com",
+        "*.com",
+        "www.\u{1}.com",
+        "1.1.1.1.in-addr.arpa",
+        "1.1.1.1:443",
+        "1.1.1.9:443",
+        "[::ffff:1.1.1.1]:443",
+        "https://www.example.com/",
+        "https://1.1.1.1/dns-query",
+        "jane@www.example.com",
+        "jane@gmail.com",
+        "my-examplebank.test",
+        "www.example.com, 1.1.1.1",
+        "other.test",
+        "static.example.com",
+    ];
+    let folder = folder(&[("w.toml", list.as_bytes())]);
+    let told = explain(&folder, &[&["--json", "-w", "w.toml"], &names[..]].concat(), b"");
+    let told = objects(&told);
+    assert_eq!(told.len(), names.len());
+    for (name, told) in names.iter().zip(told) {
+        let rulings = |list: &Value| -> Vec<String> {
+            let all = list.as_array().into_iter().flatten();
+            all.map(|v| format!("{} {} {}", v["asset"], v["rule"], v["severity"])).collect()
+        };
+        let der = certificate([dns(name)]).issuer("Somebody", "else").der();
+        std::fs::write(folder.path().join("c.der"), der).expect("a file");
+        let judged = objects(&explain(&folder, &["--json", "-w", "w.toml", "c.der"], b""));
+        assert_eq!(rulings(&told["policies"]), rulings(&judged[0]["verdicts"]), "{name:?}");
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::cli::{Said, certsieve, folder, run};
 use crate::logs::{Signer, Site, not_found, ok, with};
 use crate::refill;
+use crate::support::accounted::fetch;
 use crate::support::entries::{Certificate, dns, ip};
 use crate::support::leaves::Logged;
 use crate::support::process::Process;
@@ -268,7 +269,7 @@ fn what_is_found_has_the_ids_of_what_is_published() {
         matches(&text[..text.rfind('\n').map_or(0, |end| end + 1)])
     };
     let of = |value: &Value, key: &str| value["certsieve"]["ct"][key].clone();
-    let logs: Value = serde_json::from_slice(&refill::fetch(&feed, "/log_list.json")).unwrap();
+    let logs: Value = serde_json::from_slice(&fetch(&feed, "/log_list.json").expect("an answer")).unwrap();
     let logs: Vec<(String, String)> = ["logs", "tiled_logs"]
         .iter()
         .flat_map(|kind| logs["operators"][0][kind].as_array().unwrap())

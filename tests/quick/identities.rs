@@ -54,6 +54,7 @@ fn an_ip_address_of_another_length() {
     let mask6 =
         [&[0x26, 0x06, 0x47, 0, 0x47, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0][..], &[0xff; 6], &[0; 10]].concat();
     let mapped = [&[0; 10][..], &[0xff, 0xff, 1, 1, 1, 1], &[0xff; 16]].concat();
+    let mapped24 = [&mapped[..31], &[0]].concat();
     check(vec![
         // As text.
         (&[], vec![octets(b"1.1.1.1")], &["san.ip 1.1.1.1"], &["ip_length"]),
@@ -61,17 +62,75 @@ fn an_ip_address_of_another_length() {
         (&[], vec![octets(b"2606:4700:4700::1111")], &["san.ip 2606:4700:4700::1111"], &["ip_length"]),
         (&[], vec![octets(b"::ffff:1.1.1.1")], &["san.ip 1.1.1.1"], &["ip_length", "ip_v4_mapped"]),
         // As address and mask, 8 and 32 octets.
-        (&[], vec![octets(&[1, 1, 1, 1, 255, 255, 255, 0])], &["san.ip 1.1.1.1"], &["ip_length"]),
-        (&[], vec![octets(&[0, 0, 0, 0, 255, 255, 255, 0])], &["san.ip 0.0.0.0"], &["ip_length"]),
-        (&[], vec![octets(&mask6)], &["san.ip 2606:4700:4700::"], &["ip_length"]),
+        (
+            &[],
+            vec![octets(&[1, 1, 1, 1, 255, 255, 255, 0])],
+            &["san.ip 1.1.1.1", "san.ip 1.1.1.0/24"],
+            &["ip_length"],
+        ),
+        (
+            &[],
+            vec![octets(&[0, 0, 0, 0, 255, 255, 255, 0])],
+            &["san.ip 0.0.0.0", "san.ip 0.0.0.0/24"],
+            &["ip_length"],
+        ),
+        (
+            &[],
+            vec![octets(&mask6)],
+            &["san.ip 2606:4700:4700::", "san.ip 2606:4700:4700::/48"],
+            &["ip_length"],
+        ),
         (&[], vec![octets(&mapped)], &["san.ip 1.1.1.1"], &["ip_length", "ip_v4_mapped"]),
-        // Eight octets that are text.
+        (
+            &[],
+            vec![octets(&mapped24)],
+            &["san.ip 1.1.1.1", "san.ip 1.1.1.0/24"],
+            &["ip_length", "ip_v4_mapped"],
+        ),
+        // A mask that is none, one that is all, and one that is half the world.
+        (&[], vec![octets(&[1, 1, 1, 1, 255, 0, 255, 0])], &["san.ip 1.1.1.1"], &["ip_length"]),
+        (&[], vec![octets(&[1, 1, 1, 1, 255, 255, 255, 255])], &["san.ip 1.1.1.1"], &["ip_length"]),
+        (&[], vec![octets(&[1, 1, 1, 1, 254, 0, 0, 0])], &["san.ip 1.1.1.1"], &["ip_length"]),
+        // Eight and 32 octets that are text.
         (&[], vec![octets(b"10.0.0.1")], &["san.ip 10.0.0.1"], &["ip_length"]),
+        (&[], vec![octets(b"ab.co.uk")], &["san.ip ab.co.uk"], &["ip_length"]),
+        (
+            &[],
+            vec![octets(b"a-long-name-of-32-octets.example")],
+            &["san.ip a-long-name-of-32-octets.example"],
+            &["ip_length"],
+        ),
+        // As what is read in a name's place.
+        (&[], vec![octets(b"one.one.one.one")], &["san.ip one.one.one.one"], &["ip_length"]),
+        (&[], vec![octets(b"1.1.1.1:443")], &["san.ip 1.1.1.1"], &["ip_length", "joined_name"]),
+        (
+            &[],
+            vec![octets(b"1.1.1.1/32")],
+            &["san.ip 1.1.1.1", "san.ip 1.1.1.?"],
+            &["ip_length", "joined_name", "unparsable_label"],
+        ),
+        (
+            &[],
+            vec![octets(b"[2606:4700:4700::1111]")],
+            &["san.ip 2606:4700:4700::1111"],
+            &["ip_length", "joined_name"],
+        ),
+        (
+            &[],
+            vec![octets(b"1.1.1.1\0")],
+            &["san.ip 1.1.1.1", "san.ip 1.1.1.?"],
+            &["ip_length", "nul_in_name", "joined_name", "unparsable_label"],
+        ),
+        (
+            &[],
+            vec![octets(b"1.1.1.1.in-addr.arpa")],
+            &["san.ip 1.1.1.1", "san.ip 1.1.1.1.in-addr.arpa"],
+            &["ip_length"],
+        ),
         // As nothing, but never in silence.
         (&[], vec![octets(&[1, 1, 1, 1, 24])], &[], &["ip_length"]),
         (&[], vec![octets(&[])], &[], &["ip_length"]),
         (&[], vec![octets(&[1, 1, 1])], &[], &["ip_length"]),
-        (&[], vec![octets(b"one.one.one.one")], &[], &["ip_length"]),
         (&[], vec![octets(&[0; 5]), dns("a.example")], &["san.dns a.example"], &["ip_length"]),
         // The proper one says more.
         (&[], vec![octets(b"1.1.1.1"), ip("1.1.1.1")], &["san.ip 1.1.1.1"], &["ip_length"]),
@@ -238,18 +297,20 @@ fn white_space_in_a_common_name() {
 #[test]
 fn a_url_or_a_port() {
     check(vec![
+        (&[], vec![dns("https://a.example/login")], &["san.dns a.example"], &["joined_name"]),
+        (&[], vec![dns("http://www.a.example")], &["san.dns www.a.example"], &["joined_name"]),
+        (&[], vec![dns("https://a.example/?next=b.example/")], &["san.dns a.example"], &["joined_name"]),
+        (&[b"https://a.example:8443/b.example"], vec![], &["cn a.example"], &["joined_name"]),
         (
             &[],
-            vec![dns("https://a.example/login")],
-            &["san.dns a.example", "san.dns ?.?"],
+            vec![dns("http://a.example/x, http://b.example")],
+            &["san.dns a.example", "san.dns b.example", "san.dns ?.?.example"],
             &["joined_name", "unparsable_label"],
         ),
-        (
-            &[],
-            vec![dns("http://www.a.example")],
-            &["san.dns www.a.example", "san.dns ?.a.example"],
-            &["joined_name", "unparsable_label"],
-        ),
+        // What stands before an `@` is no host.
+        (&[], vec![dns("jane@a.example")], &["san.dns a.example"], &["joined_name"]),
+        (&[b"Jane Doe jane@a.example"], vec![], &["cn a.example"], &["joined_name"]),
+        (&[b"b.example@a.example"], vec![], &["cn a.example"], &["joined_name"]),
         (&[], vec![dns("a.example:8443")], &["san.dns a.example"], &["joined_name"]),
         (&[], vec![dns("localhost:8443")], &["san.dns localhost"], &["joined_name"]),
         (&[b"a.example:8443"], vec![], &["cn a.example"], &["joined_name"]),
@@ -291,6 +352,13 @@ fn joined_names() {
         ),
         (&[], vec![dns("DNS:a.example")], &["san.dns a.example"], &["joined_name"]),
         (&[b"a.example, b.example"], vec![], &["cn a.example", "cn b.example"], &["joined_name"]),
+        // A part with a label that is none still stands for what it could be.
+        (
+            &[],
+            vec![dns("a..example, b.example")],
+            &["san.dns a.?.example", "san.dns b.example", "san.dns a.?.?.example"],
+            &["joined_name", "unparsable_label"],
+        ),
     ]);
 }
 
@@ -324,6 +392,7 @@ fn a_labels_and_u_labels() {
                 (text(ascii), unicode.map(text).unwrap_or_default())
             }
             certsieve::entry::Value::Address(address) => (address.to_string(), String::new()),
+            certsieve::entry::Value::Network(network) => (network.to_string(), String::new()),
         });
         both.collect::<Vec<_>>()
     };

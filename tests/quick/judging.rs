@@ -193,6 +193,14 @@ fn what_had_expired_is_low() {
     let mut certificate = Certificate::of([dns("a.never.example")]);
     certificate.not_after = NOT_BEFORE;
     check(&certificate, &["never unexpected never-issue low [policy.never_issue expired]"]);
+    // A keyword hit, too, whatever severity it has.
+    let list = LIST.replace("keyword_severity = \"low\"", "keyword_severity = \"critical\"");
+    let mut certificate = Certificate::of([dns("my-expectbank.example.org")]);
+    for (end, want) in [(certificate.not_after, "critical"), (NOT_BEFORE, "low")] {
+        certificate.not_after = end;
+        let out = Bench::new(&list).take(&[certificate.full("log.example", 1)]);
+        assert_eq!(of(&out, Topic::Alert)[0].text("/log/level"), want);
+    }
 }
 
 #[test]

@@ -3,6 +3,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+// Each test binary uses a part of it.
+#[allow(dead_code)]
+#[path = "../support/program.rs"]
+mod program;
+
+mod broken;
+mod canary;
 mod cli;
 mod contract;
 mod crash;
@@ -12,11 +19,13 @@ mod explain;
 mod feed;
 mod hunt;
 mod identities;
+mod incident;
 mod judging;
 mod leaves;
 mod ledger;
 mod logs;
 mod month;
+mod operating;
 mod proxy;
 mod records;
 mod refill;

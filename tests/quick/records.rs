@@ -247,6 +247,46 @@ fn ten_thousand_names_still_page() {
     }
 }
 
+/// Every text that was cut is named, and nothing else is.
+#[test]
+fn what_was_cut_is_named() {
+    let long = "x".repeat(5_000);
+    let plain = Certificate::of([ip("1.1.1.1")]);
+    let mut hostile = plain.clone().issuer(&long, &long).common_name(&long);
+    hostile.serial = vec![0x11; 600];
+    hostile.authority_key_id = Some(vec![0x22; 600]);
+    let cut = |certificate: &Certificate, log: &str, name: &str| -> Vec<String> {
+        let mut message = certificate.go(log, 1, true);
+        message["data"]["source"]["name"] = name.into();
+        let out = Bench::new(LIST).take(&[message.to_string()]);
+        alerts(&out)[0].texts("/certsieve/truncated").into_iter().map(str::to_owned).collect()
+    };
+    let none: [&str; 0] = [];
+    assert_eq!(cut(&plain, "log.example", "A log"), none);
+    let mut got = cut(&hostile, &format!("log.example/{long}"), &long);
+    got.sort();
+    assert_eq!(
+        got,
+        [
+            "certsieve.ct.log.name",
+            "certsieve.ct.log.url",
+            "certsieve.group",
+            "certsieve.issuance_key",
+            "certsieve.issuer.key_id",
+            "certsieve.reasons",
+            "event.reason",
+            "message",
+            "tls.server.certificate",
+            "tls.server.x509.issuer.common_name",
+            "tls.server.x509.issuer.distinguished_name",
+            "tls.server.x509.issuer.organization",
+            "tls.server.x509.serial_number",
+            "tls.server.x509.subject.common_name",
+            "tls.server.x509.subject.distinguished_name",
+        ]
+    );
+}
+
 #[test]
 fn ten_thousand_matched_names_are_counted() {
     let san: Vec<San> = (0..10_000).map(|i| dns(format!("\u{e9}{i}.shop.example"))).collect();

@@ -32,6 +32,24 @@ fn the_published_schemas_are_those_that_it_prints() {
     }
 }
 
+/// Each code that a record may hold stands in the README's table, and no other.
+#[test]
+fn every_code_is_explained() {
+    let readme = read("README.md");
+    let codes = |heading: &str| -> BTreeSet<String> {
+        let rows = readme.lines().skip_while(|line| !line.starts_with(heading)).skip(2);
+        let rows = rows.take_while(|line| line.starts_with("| `"));
+        rows.filter_map(|row| row.split('`').nth(1)).map(str::to_owned).collect()
+    };
+    let all = |codes: &[&str]| -> BTreeSet<String> { codes.iter().map(|code| (*code).to_owned()).collect() };
+    assert_eq!(codes("| reason code |"), all(&certsieve::judge::REASON_CODES));
+    assert_eq!(
+        codes("| anomaly |"),
+        all(&certsieve::entry::Anomaly::ALL.map(certsieve::entry::Anomaly::label))
+    );
+    assert_eq!(codes("| malformed |"), all(&certsieve::sieve::MALFORMED_REASONS));
+}
+
 /// Each field of a schema with its JSON type, arrays by what is in them, objects whose keys nobody knows as `object`.
 fn fields(schema: &Value, at: &Value, path: &str, found: &mut BTreeMap<String, String>) {
     if let Some(reference) = at["$ref"].as_str() {

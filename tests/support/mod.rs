@@ -4,6 +4,7 @@
 // Each test binary uses a part of it.
 #![allow(dead_code)]
 
+pub mod accounted;
 pub mod captured;
 pub mod ccadb;
 pub mod certificates;
@@ -46,5 +47,10 @@ pub fn command(name: &str, part: &str) -> PathBuf {
 
 /// How long a test lasts that is long by nature: the long time under `tests/run soak` (CERTSIEVE_SOAK=1).
 pub fn soak(long: Duration, short: Duration) -> Duration {
-    if std::env::var_os("CERTSIEVE_SOAK").is_some_and(|value| value == "1") { long } else { short }
+    if is_soak() { long } else { short }
+}
+
+/// Whether `tests/run soak` runs.
+pub fn is_soak() -> bool {
+    std::env::var_os("CERTSIEVE_SOAK").is_some_and(|value| value == "1")
 }

@@ -16,13 +16,16 @@ use crate::ccadb::Issuing;
 use crate::clock;
 use crate::entry::message::{self, Message};
 use crate::entry::{Anomaly, Decoder, Entry, Facts, Identities, Value, issuance};
-use crate::judge::{Faring, KeyFaring, Rule, Verdict, asks, farings};
-use crate::record::{Arrival, Case, Composer, Record, id};
+use crate::judge::{Faring, KeyFaring, Rule, Verdict, asks, farings, of_anybody};
+use crate::record::{Arrival, Case, Composer, Record, id, start};
 use crate::sieve::{Batch, Finding, Origin, Position, Scratch, Sieve, Source};
 use crate::watch::{Hit, Matcher};
 
 /// Identities of one entry of which it is said what they nearly match.
 const MAX_NEAR_OF: usize = 100;
+
+/// Of a raw form so much is shown.
+const MAX_RAW_BYTES: usize = 1024;
 
 /// What is asked about.
 #[derive(Clone, Copy)]
@@ -95,6 +98,9 @@ pub struct Near {
 pub struct Asked {
     pub asset: String,
     pub policy: &'static str,
+    /// What would be ruled if an issuer that no table expects had certified it.
+    pub rule: Option<&'static str>,
+    pub severity: Option<&'static str>,
     pub asks: String,
 }
 
@@ -255,15 +261,20 @@ impl Explanation {
         }
         let Some(sieve) = sieve else { return };
         let matcher = sieve.matcher();
-        let hits = sieve.hits(entry.identities);
+        let mut hits = sieve.hits(entry.identities);
         self.matches(matcher, entry.identities, &hits);
-        for (_, hit) in &hits {
-            let asset = matcher.asset(hit.asset);
-            let asks = asks(asset, hit.kind);
-            if !self.policies.iter().any(|known| known.asset == asset.id && known.asks == asks) {
-                self.policies.push(Asked { asset: asset.id.clone(), policy: asset.policy.label(), asks });
-            }
-        }
+        let issuing = sieve.authorities().issuing(&facts);
+        let verdicts = of_anybody(matcher, &facts, &issuing, &mut hits);
+        self.policies = verdicts
+            .iter()
+            .map(|verdict| Asked {
+                asset: matcher.asset(verdict.asset).id.clone(),
+                policy: matcher.asset(verdict.asset).policy.label(),
+                rule: verdict.rule.map(Rule::label),
+                severity: verdict.severity.map(|severity| severity.label()),
+                asks: asks(matcher, verdict),
+            })
+            .collect();
     }
 
     fn identities(&mut self, identities: &Identities) {
@@ -272,10 +283,11 @@ impl Explanation {
             .map(|identity| Identified {
                 kind: match identity.value {
                     Value::Name { .. } => "dns",
-                    Value::Address(_) => "ip",
+                    Value::Address(_) | Value::Network(_) => "ip",
                 },
                 value: identities.value(identity),
-                raw: identities.raw(identity).to_owned(),
+                // Of joined names each has all of them: a thousand of those are shown in part.
+                raw: shown(identities.raw(identity)),
                 source: identity.provenance.label(),
                 anomalies: identity.anomalies.iter().map(Anomaly::label).collect(),
             })
@@ -327,6 +339,13 @@ impl Explanation {
             }
         }
         (self.matches, self.near) = (matches, near);
+    }
+}
+
+fn shown(raw: &str) -> String {
+    match raw.len() {
+        0..=MAX_RAW_BYTES => raw.to_owned(),
+        _ => format!("{}…", start(raw, MAX_RAW_BYTES)),
     }
 }
 

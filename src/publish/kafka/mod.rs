@@ -85,12 +85,9 @@ pub enum KafkaSetupError {
     TopicName(String),
 }
 
-/// What librdkafka says against a configuration, without a connection.
-pub fn objections(config: &KafkaConfig) -> Vec<KafkaSetupError> {
-    match Core::new(config, "certsieve", Box::new(|_| {}), Arc::default()) {
-        Ok(core) => core.objections(&config.properties.keys().cloned().collect::<Vec<_>>()),
-        Err(error) => vec![error],
-    }
+/// What librdkafka says against one property, without a connection: nothing is made or asked.
+pub fn objection(name: &str, value: &str) -> Option<String> {
+    settings::objection(name, value)
 }
 
 /// Publishes records to Kafka.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
-use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
 use rdkafka::message::OwnedMessage;
 use rdkafka::producer::{DeliveryResult, Producer, ProducerContext, ThreadedProducer};
@@ -73,23 +73,6 @@ impl Core {
         let producer =
             ThreadedProducer::from_config_and_context(&config, sink).map_err(|e| self.setup_error(e))?;
         Ok(Arc::new(Producing { lane, producer, made: Instant::now(), stamp }))
-    }
-
-    /// What librdkafka says against the properties, each of them alone and then all together; nothing is
-    /// made or asked.
-    pub fn objections(&self, names: &[String]) -> Vec<KafkaSetupError> {
-        let whole = self.settings.producer(false);
-        let asked = |config: &ClientConfig| config.create_native_config().map(drop);
-        let alone = names.iter().filter_map(|name| {
-            let mut config = ClientConfig::new();
-            config.set(name, whole.get(name)?);
-            asked(&config).err()
-        });
-        let mut errors: Vec<KafkaError> = alone.collect();
-        if errors.is_empty() {
-            errors.extend(asked(&whole).err());
-        }
-        errors.into_iter().map(|error| self.setup_error(error)).collect()
     }
 
     /// librdkafka's words on a property, never its value.

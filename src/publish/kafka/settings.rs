@@ -7,6 +7,7 @@ use std::fs;
 use std::time::SystemTime;
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::error::KafkaError;
 
 use super::outstanding::{MAX_BYTES, MAX_RECORDS};
 use crate::config::KafkaConfig;
@@ -156,6 +157,39 @@ impl Settings {
     }
 }
 
+/// What librdkafka says against one property, alone; without its value where that is a secret.
+pub fn objection(name: &str, value: &str) -> Option<String> {
+    let mut config = ClientConfig::new();
+    config.set(name, value);
+    let why = match config.create_native_config() {
+        Ok(_) => return None,
+        Err(KafkaError::ClientConfig(_, why, _, _)) => why,
+        Err(other) => other.to_string(),
+    };
+    let secret = SECRET.iter().any(|part| name.contains(part)) && !value.is_empty();
+    Some(words(&if secret { why.replace(value, "…") } else { why }))
+}
+
+/// librdkafka's words without the property's name: of one that has two it takes the other.
+fn words(why: &str) -> String {
+    const NAMED: &str = "onfiguration property \"";
+    let why = why.trim();
+    if why.starts_with("No such") {
+        return "librdkafka knows no such property".to_owned();
+    }
+    let named = why.find(NAMED).and_then(|at| {
+        let (_, behind) = why[at + NAMED.len()..].split_once('"')?;
+        Some((
+            why[..at].trim_end_matches(['C', 'c']).trim_end().trim_end_matches(" for"),
+            behind.trim_start(),
+        ))
+    });
+    match named {
+        Some((before, behind)) => format!("{before} {behind}").trim().to_lowercase(),
+        None => why.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,6 +248,23 @@ mod tests {
         ] {
             let settings = Settings::new(&config(properties), "c");
             assert_eq!(settings.producer(false).get("ssl.ca.location"), want, "{properties:?}");
+        }
+    }
+
+    #[test]
+    fn a_property_is_judged_alone_and_its_secret_is_not_said() {
+        for (name, value, want) in [
+            ("linger.ms", "5", None),
+            ("client.rack", "r1", None),
+            ("ssl.key.password", "hunter2", None),
+            ("nonsense.key", "x", Some("librdkafka knows no such property")),
+            ("nonsense.password", "hunter2", Some("librdkafka knows no such property")),
+            ("socket.timeout.ms", "abc", Some("invalid value")),
+            ("linger.ms", "soon", Some("invalid value")),
+            ("socket.timeout.ms", "-5", Some("value -5 is outside allowed range 10..300000")),
+            ("broker.address.family", "v5", Some("invalid value \"v5\"")),
+        ] {
+            assert_eq!(objection(name, value).as_deref(), want, "{name}");
         }
     }
 
