@@ -81,10 +81,10 @@ pub struct Config {
     pub outbox: Bounds,
     /// `[refill]`: the logs themselves.
     pub refill: Option<RefillConfig>,
-    /// `[[canary]]`: what must appear every so often.
-    pub canaries: Vec<Canary>,
     /// Files that its keys name, secrets above all: what stands in them is part of it.
     pub files: Vec<PathBuf>,
+    /// `[[canary]]`: what must appear every so often.
+    pub canaries: Vec<Canary>,
 }
 
 /// The configuration and everything that it names.
@@ -344,8 +344,8 @@ fn config(path: &Path, mut keys: Keys<'_, '_>, report: &mut Report<'_>, environm
         trust,
         outbox,
         refill,
-        canaries,
         files,
+        canaries,
     }
 }
 

@@ -138,6 +138,8 @@ impl Totals {
 struct Histograms {
     stages: [Histogram; STAGES.len()],
     commit: Histogram,
+    /// The same among the stages.
+    commit_stage: Histogram,
     delivery: [Histogram; Topic::ALL.len()],
     /// By feed and refill.
     alert_latency: [Histogram; 2],
@@ -236,6 +238,7 @@ impl Metrics {
         let histograms = Histograms {
             stages: STAGES.map(|stage| histogram("stage_duration_seconds", &[("stage", stage)])),
             commit: histogram("state_commit_duration_seconds", &[]),
+            commit_stage: histogram("stage_duration_seconds", &[("stage", "commit")]),
             delivery: Topic::ALL
                 .map(|topic| histogram("delivery_duration_seconds", &[("topic", topic.suffix())])),
             alert_latency: ["feed", "refill"]
@@ -363,6 +366,7 @@ impl Metrics {
 
     pub fn committed(&self, took: Duration) {
         self.histograms.commit.record(took.as_secs_f64());
+        self.histograms.commit_stage.record(took.as_secs_f64());
     }
 
     /// Bytes that the state takes up on disk.

@@ -61,7 +61,8 @@ type Sha256 = [u8; 32];
 /// Log and first index → last index.
 const LEDGER: TableDefinition<(&str, u64), u64> = TableDefinition::new("ledger");
 /// Log → first index, size of the tree, refilled, lost.
-const LOGS: TableDefinition<&str, (Option<u64>, Option<u64>, u64, u64)> = TableDefinition::new("logs");
+type LogRow = (Option<u64>, Option<u64>, u64, u64);
+const LOGS: TableDefinition<&str, LogRow> = TableDefinition::new("logs");
 /// Alert id → kept until, subject key.
 const ALERTS: TableDefinition<u128, (i64, Option<Sha256>)> = TableDefinition::new("alerts");
 /// Issuance key → kept until, content, subject key.

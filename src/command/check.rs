@@ -51,17 +51,8 @@ pub async fn run(args: CheckArgs, env: Environment, out: &mut impl Write) -> Exi
             return Exit::Usage;
         }
     };
-    let counts = MatchKind::ALL.map(|kind| format!("{} {}", matcher.counts().of(kind), kind.label()));
     let mut said = Said { out, exit: Exit::Done };
-    said.line(
-        "ok",
-        &format!(
-            "{} feeds, {} assets, {}",
-            config.feeds.len(),
-            matcher.list().assets.len(),
-            counts.join(", ")
-        ),
-    );
+    said.line("ok", &contents(&config, &matcher));
     said.authorities(&authorities);
     said.owners(matcher.list(), &authorities);
     let sieve = Sieve::new(matcher);
@@ -78,6 +69,35 @@ pub async fn run(args: CheckArgs, env: Environment, out: &mut impl Write) -> Exi
         said.kafka(&config).await;
     }
     said.exit
+}
+
+/// How much there is of what.
+fn contents(config: &Config, matcher: &Matcher) -> String {
+    let entries = MatchKind::ALL.map(|kind| {
+        let name = match kind {
+            MatchKind::Domain => "domain",
+            MatchKind::Exact => "exact name",
+            MatchKind::Network => "network",
+            MatchKind::Keyword => "keyword",
+        };
+        (matcher.counts().of(kind), name)
+    });
+    let all =
+        [(config.feeds.len(), "feed"), (matcher.list().assets.len(), "asset")].into_iter().chain(entries);
+    let all: Vec<_> =
+        all.map(|(count, name)| format!("{count} {name}{}", if count == 1 { "" } else { "s" })).collect();
+    all.join(", ")
+}
+
+/// A difference of clocks in a unit that is read at a glance: never in more than two figures or so.
+fn span(ms: i64) -> String {
+    let seconds = ms.unsigned_abs() / 1000;
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} minutes", seconds / 60),
+        7_200..172_800 => format!("{} hours", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
+    }
 }
 
 struct Said<'a, W> {
@@ -160,7 +180,10 @@ impl<W: Write> Said<'_, W> {
             Ok(Ok(Heard { what, skew })) => {
                 self.line("ok", &format!("feed {name}: connected, first message is {what}"));
                 if let Some(skew) = skew.filter(|skew| skew.abs() > CLOCK_SKEW_MS) {
-                    let text = format!("feed {name}: this clock and the server's differ by {skew} ms");
+                    let (by, way) = (span(skew), if skew > 0 { "ahead of" } else { "behind" });
+                    let text = format!(
+                        "feed {name}: this clock is {by} {way} the server's, or the feed is a recording"
+                    );
                     self.line("warning", &text);
                 }
             }
@@ -227,4 +250,24 @@ impl Intake for Probe {
     }
 
     fn rest(&mut self, _: Timestamp) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_of_clocks_is_read_at_a_glance() {
+        for (ms, want) in [
+            (-5_500, "5 s"),
+            (119_999, "119 s"),
+            (120_000, "2 minutes"),
+            (-7_199_000, "119 minutes"),
+            (7_200_000, "2 hours"),
+            (36_000_000_000, "416 days"),
+            (i64::MIN, "106751991167 days"),
+        ] {
+            assert_eq!(span(ms), want, "{ms}");
+        }
+    }
 }

@@ -2,8 +2,8 @@
 //!
 //! A CertStream server on loopback sends a made-up firehose in which look-alikes of the twelve mis-issued
 //! certificates for 1.1.1.1 and other plants are hidden; the pipeline reads it and publishes to an
-//! embedded Kafka broker; what is printed is read back from that broker's topics. Ends on Ctrl-C or
-//! after `--for`, with what was planted and what was caught.
+//! embedded Kafka broker; what is printed is read back from that broker's topics. Ends on Ctrl-C,
+//! when its terminal goes, or after `--for`, with what was planted and what was caught.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -82,7 +82,8 @@ async fn demo(args: DemoArgs) -> Result<Exit, Box<dyn std::error::Error + Send +
     let config = config(&server, &broker, &args);
     let make = run::kafka(metrics.clone());
     let loaded = Loaded { config, list, authorities: Authorities::built_in() };
-    let pipeline = Pipeline::new(loaded, None, metrics.clone(), make, Past::none())?;
+    let mut pipeline = Pipeline::new(loaded, None, metrics.clone(), make, Past::none())?;
+    pipeline.listen().await?;
 
     let (plantings, meter) = (server.plantings(), server.meter());
     introduce(&server, &broker, args.rate);
@@ -95,7 +96,7 @@ async fn demo(args: DemoArgs) -> Result<Exit, Box<dyn std::error::Error + Send +
     };
     let until = async {
         tokio::select! {
-            () = run::signal() => {}
+            () = run::signal_or_hangup() => {}
             () = async { match args.run_for {
                 Some(time) => tokio::time::sleep(time).await,
                 None => std::future::pending().await,
@@ -168,6 +169,7 @@ fn config(server: &Server, broker: &Broker, args: &DemoArgs) -> Config {
             proxies: Proxies::default(),
         }),
         files: Vec::new(),
+        canaries: Vec::new(),
     }
 }
 

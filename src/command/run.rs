@@ -1,16 +1,19 @@
 //! `certsieve run`: the pipeline.
 //!
-//! Ends on SIGINT or SIGTERM with what is under way delivered, within a deadline; a second signal ends at
-//! once. When every feed is a recording it ends after the last record is delivered.
+//! Ends on SIGINT or SIGTERM with what is under way delivered, within a deadline; a second signal, more than
+//! a second later, ends at once. When every feed is a recording it ends after the last record is delivered.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
 
 use super::{Environment, Exit};
 use crate::account::State;
+use crate::clock;
 use crate::config::{Config, Problems};
 use crate::feed::file::FileError;
 use crate::metrics::Metrics;
@@ -31,6 +34,7 @@ pub struct RunArgs {
 }
 
 pub async fn run(args: RunArgs, env: Environment) -> Exit {
+    let read = clock::now();
     let loaded = match Config::load_whole(&args.config, env.clone().into_iter()) {
         Ok(loaded) => loaded,
         Err(problems) => return refuse(&problems),
@@ -60,7 +64,7 @@ pub async fn run(args: RunArgs, env: Environment) -> Exit {
     // Its series are there, at 0, with standard output too.
     let to_kafka = kafka(metrics.clone());
     let make: MakePublisher = if args.stdout { Box::new(standard_output) } else { to_kafka };
-    let source = Source { path: args.config.clone(), env };
+    let source = Source { path: args.config.clone(), env, read };
     info!("root programs and owners by {}", loaded.authorities);
     let pipeline = match Pipeline::new(loaded, Some(source), metrics, make, past) {
         Ok(pipeline) => pipeline,
@@ -139,7 +143,6 @@ fn standard_output(config: &Config, reports: Reports) -> Result<Way, String> {
 /// Makes a Kafka publisher whose figures go to the metrics.
 #[cfg(feature = "kafka")]
 pub fn kafka(metrics: Arc<Metrics>) -> MakePublisher {
-    use crate::clock;
     use crate::metrics::KafkaFigures;
     use crate::publish::kafka::{KafkaMeter, KafkaPublisher};
     // One meter for every publisher that follows: counters go on.
@@ -183,32 +186,62 @@ fn hangup() -> io::Result<impl AsyncReload> {
     tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
 }
 
+#[cfg(unix)]
+const HANGUP: [tokio::signal::unix::SignalKind; 1] = [tokio::signal::unix::SignalKind::hangup()];
+
+#[cfg(not(unix))]
+const HANGUP: [(); 0] = [];
+
 #[cfg(not(unix))]
 fn hangup() -> io::Result<impl AsyncReload> {
     Ok(topology::Never)
 }
 
-/// Until SIGINT or SIGTERM; the second one ends the process.
+/// Signals that come so soon after the first one are the same wish: GNU `timeout` signals its child and
+/// then the child's whole group, and a terminal's Ctrl-C may come through a wrapper once more.
+const SAME_WISH: Duration = Duration::from_secs(1);
+
+/// Until SIGINT or SIGTERM; a second one, not before [`SAME_WISH`] is over, ends the process.
 pub async fn signal() {
-    one_signal().await;
+    one_signal(&[]).await;
+    stopping();
+}
+
+/// As [`signal`], and SIGHUP too: of a command with nothing to read again, whose terminal is gone.
+pub async fn signal_or_hangup() {
+    one_signal(&HANGUP).await;
+    stopping();
+}
+
+fn stopping() {
     info!("stopping: what is under way is delivered first, a second signal stops at once");
     tokio::spawn(async {
-        one_signal().await;
-        std::process::exit(Exit::Failed as i32);
+        let over = Instant::now() + SAME_WISH;
+        loop {
+            one_signal(&[]).await;
+            if Instant::now() >= over {
+                std::process::exit(Exit::Failed as i32);
+            }
+        }
     });
 }
 
 #[cfg(unix)]
-pub(super) async fn one_signal() {
+pub(super) async fn one_signal(more: &[tokio::signal::unix::SignalKind]) {
     use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-    }
+    let kinds = [SignalKind::interrupt(), SignalKind::terminate()];
+    let Ok(mut signals) = kinds.iter().chain(more).map(|kind| signal(*kind)).collect::<io::Result<Vec<_>>>()
+    else {
+        return;
+    };
+    std::future::poll_fn(|context| {
+        let came = signals.iter_mut().any(|signal| signal.poll_recv(context).is_ready());
+        if came { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }
 
 #[cfg(not(unix))]
-pub(super) async fn one_signal() {
+pub(super) async fn one_signal(_: &[()]) {
     let _ = tokio::signal::ctrl_c().await;
 }

@@ -13,12 +13,12 @@ use crate::entry::Timestamp;
 use crate::record::printable as clean;
 
 /// Widths of the columns of [`alert`]; with a space between each they are 100.
-const TIME: usize = 8;
+const TIME: usize = 12;
 const SEVERITY: usize = 8;
 const ASSET: usize = 14;
 const WHAT: usize = 21;
 const ISSUER: usize = 20;
-const REASON: usize = 24;
+const REASON: usize = 20;
 
 /// One alert, as far as a person at a terminal wants it.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +43,7 @@ pub fn heading() -> String {
 pub fn alert(alert: &Alert<'_>) -> String {
     // 2026-11-25T09:30:02.412Z: the day is known to whoever watches.
     let at = alert.at.to_string();
-    let time = at.get(11..19).unwrap_or_default();
+    let time = at.get(11..23).unwrap_or_default();
     let line =
         columns([time, alert.severity, alert.asset, alert.what, alert.issuer, alert.reason].map(clean));
     // Only the severity is coloured, behind the time and its space.
@@ -193,7 +193,7 @@ impl Outcome {
 }
 
 fn seconds(ms: i64) -> String {
-    format!("{}.{:02} s", ms / 1000, ms % 1000 / 10)
+    if ms < 1000 { format!("{ms} ms") } else { format!("{}.{:02} s", ms / 1000, ms % 1000 / 10) }
 }
 
 /// Cut or padded to `width` characters.
@@ -233,10 +233,10 @@ mod tests {
                 row("high", "a\u{1b}[31mb\u{202e}c", "x", "y"),
             ],
             [
-                "time     severity asset          what                  issuer               reason",
-                "09:30:02 critical resolver       1.1.1.1               Fina RDC 2020        issuer Financijska agen…",
-                "09:30:02 low      resolver       2606:4700:4700::1111  Ancre Numérique TLS… short",
-                "09:30:02 high     resolver       a\u{fffd}[31mb\u{fffd}c             x                    y",
+                "time         severity asset          what                  issuer               reason",
+                "09:30:02.412 critical resolver       1.1.1.1               Fina RDC 2020        issuer Financijska …",
+                "09:30:02.412 low      resolver       2606:4700:4700::1111  Ancre Numérique TLS… short",
+                "09:30:02.412 high     resolver       a\u{fffd}[31mb\u{fffd}c             x                    y",
             ]
         );
         let coloured =
@@ -273,6 +273,7 @@ mod tests {
         let resolver = ("resolver", "critical");
         for (id, shown, alerts, matches, want, good) in [
             ("fina-1", true, vec![resolver], 2, "alert after 1.23 s", true),
+            ("fina-2", true, vec![resolver], 2, "alert after 30 ms", true),
             ("fina-1", true, vec![], 2, "MISSED", false),
             ("fina-1", true, vec![resolver, resolver], 2, "MORE THAN ONE ALERT", false),
             ("fina-1", true, vec![("resolver", "high")], 2, "OTHER ASSET OR SEVERITY", false),
@@ -286,7 +287,8 @@ mod tests {
         ] {
             let mut caught = Caught::default();
             for (asset, severity) in alerts {
-                caught.alerted(&PLANTS[index(id)], asset, severity, AT.plus_millis(1_230));
+                let after = if id == "fina-2" { 30 } else { 1_230 };
+                caught.alerted(&PLANTS[index(id)], asset, severity, AT.plus_millis(after));
             }
             (0..matches).for_each(|_| caught.matched());
             let plantings = Plantings::new();

@@ -23,6 +23,9 @@ use crate::record::value::HealthDetail;
 use crate::record::{Health, HealthKind, Report};
 use crate::sieve::{Batch, Origin};
 
+/// Done on the account's thread, with the time of then.
+pub type Question = Box<dyn FnOnce(&mut Account, Timestamp) + Send>;
+
 /// What reaches the account's thread.
 pub enum Event {
     /// Of a worker; `size` is what it holds of the queue.
@@ -36,7 +39,7 @@ pub enum Event {
     /// Another way out: of a changed configuration.
     Publisher(Box<dyn Publisher>),
     /// Something is asked of the account.
-    Ask(Box<dyn FnOnce(&mut Account, Timestamp) + Send>),
+    Ask(Question),
     /// Every feed has ended: deliver what is left, and stop.
     Finish {
         /// No longer than this; without it, until everything is delivered.

@@ -36,6 +36,7 @@ use crate::account::{Account, Bounds, InMemory, Journal, State};
 use crate::ccadb::Authorities;
 use crate::clock;
 use crate::config::{self, Config, FeedConfig, Loaded, Problems, RefillConfig};
+use crate::entry::Timestamp;
 use crate::feed::file::FileError;
 use crate::feed::{FeedMeter, certstream, file};
 use crate::http::{BindError, Check, Http, Ready};
@@ -153,6 +154,8 @@ pub struct Pipeline {
     list_files: Vec<PathBuf>,
     /// The last reload was refused.
     refused: bool,
+    /// Bound, and not served yet.
+    http: Option<Http>,
 }
 
 /// What was said of a live feed on the health topic.
@@ -175,6 +178,8 @@ const UP_WITHIN: Duration = Duration::from_secs(10);
 pub struct Source {
     pub path: PathBuf,
     pub env: Vec<(String, String)>,
+    /// When they were first read.
+    pub read: Timestamp,
 }
 
 /// One feed's task.
@@ -223,6 +228,7 @@ impl Pipeline {
             list_version,
             list_files,
             refused: false,
+            http: None,
         })
     }
 
@@ -235,14 +241,11 @@ impl Pipeline {
         listening: impl FnOnce(std::net::SocketAddr),
     ) -> Result<Farewell, RunError> {
         let (stop, stopped) = watch::channel(false);
-        let http = match &self.config.http {
-            Some(http) => {
-                let http = Http::bind(&http.listen).await?;
-                listening(http.address());
-                Some(http)
-            }
-            None => None,
-        };
+        self.listen().await?;
+        let http = self.http.take();
+        if let Some(http) = &http {
+            listening(http.address());
+        }
         let remark = self.past.remark.take();
         let refill = self.prepare_refill();
         let desk = self.start_desk();
@@ -312,6 +315,14 @@ impl Pipeline {
         }
     }
 
+    /// Binds `[http]`, so that an address that is taken is known before anything begins.
+    pub async fn listen(&mut self) -> Result<(), RunError> {
+        if let (None, Some(http)) = (&self.http, &self.config.http) {
+            self.http = Some(Http::bind(&http.listen).await?);
+        }
+        Ok(())
+    }
+
     /// Until there is a reason to stop. True when every recording has ended.
     async fn work(
         &mut self,
@@ -321,6 +332,9 @@ impl Pipeline {
         let mut upkeep = tokio::time::interval(UPKEEP_EVERY);
         let mut look = tokio::time::interval(reload::LOOK_EVERY);
         let mut looks = self.looks();
+        if let Some(source) = &self.source {
+            looks = looks.untouched_since(source.read);
+        }
         let mut states = HashMap::new();
         loop {
             let asked = tokio::select! {
@@ -576,10 +590,10 @@ impl Pipeline {
         if (&config.state_dir, config.outbox) != (&self.config.state_dir, self.config.outbox) {
             warn!("`state_dir` and `[outbox]` change with the next start only");
         }
-        let kafka_taken = config.kafka == self.config.kafka || self.take_kafka(&config);
         if config.canaries != self.config.canaries {
             self.take_canaries(&config);
         }
+        let kafka_taken = config.kafka == self.config.kafka || self.take_kafka(&config);
         let wanted: HashMap<&str, &FeedConfig> = config.feeds.iter().map(|f| (f.name(), f)).collect();
         let gone: Vec<String> = self
             .feeds

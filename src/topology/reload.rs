@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::entry::Timestamp;
 
 /// How often files are looked at.
 pub const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -19,11 +21,31 @@ struct Look {
     modified: Option<SystemTime>,
     size: u64,
     inode: u64,
+    /// Seconds and nanoseconds; a rename changes it, and not the time of modification.
+    changed: (i64, i64),
+}
+
+impl Look {
+    /// When it was last modified or renamed.
+    fn touched(&self) -> Option<Timestamp> {
+        let modified = self.modified?.duration_since(UNIX_EPOCH).ok()?.as_millis();
+        let (seconds, nanoseconds) = self.changed;
+        let changed = seconds.saturating_mul(1000).saturating_add(nanoseconds / 1_000_000);
+        Some(Timestamp(changed.max(i64::try_from(modified).unwrap_or(i64::MAX))))
+    }
 }
 
 impl Looks {
     pub fn of<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Looks {
         Looks(paths.into_iter().map(|path| (path.to_owned(), look(path))).collect())
+    }
+
+    /// Without the looks of those that were touched at that time or later: nobody knows whether they were
+    /// read before or after it, so that the next look at them is another one.
+    pub fn untouched_since(mut self, time: Timestamp) -> Looks {
+        let touched = |look: &Look| look.touched().is_none_or(|at| at >= time);
+        self.0.values_mut().for_each(|look| *look = look.filter(|look| !touched(look)));
+        self
     }
 
     /// The same files, as they look now.
@@ -34,17 +56,19 @@ impl Looks {
 
 fn look(path: &Path) -> Option<Look> {
     let found = std::fs::metadata(path).ok()?;
-    Some(Look { modified: found.modified().ok(), size: found.len(), inode: inode(&found) })
+    let (inode, changed) = beneath(&found);
+    Some(Look { modified: found.modified().ok(), size: found.len(), inode, changed })
 }
 
 #[cfg(unix)]
-fn inode(found: &std::fs::Metadata) -> u64 {
-    std::os::unix::fs::MetadataExt::ino(found)
+fn beneath(found: &std::fs::Metadata) -> (u64, (i64, i64)) {
+    use std::os::unix::fs::MetadataExt;
+    (found.ino(), (found.ctime(), found.ctime_nsec()))
 }
 
 #[cfg(not(unix))]
-fn inode(_: &std::fs::Metadata) -> u64 {
-    0
+fn beneath(_: &std::fs::Metadata) -> (u64, (i64, i64)) {
+    (0, (0, 0))
 }
 
 #[cfg(test)]
@@ -65,5 +89,19 @@ mod tests {
         assert_ne!(second, first, "same size, other inode");
         std::fs::remove_file(&path).unwrap();
         assert_ne!(second.again(), second);
+    }
+
+    /// What changes while it is read, or between that and the first look at it.
+    #[test]
+    fn a_change_during_the_start_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("list");
+        std::fs::write(&path, "a").unwrap();
+        let written = look(&path).and_then(|look| look.touched()).unwrap();
+        let looks = Looks::of([path.as_path()]);
+        let after = written.plus_millis(1);
+        assert_eq!(looks.clone().untouched_since(after), looks, "read when it was as it is");
+        let before = looks.clone().untouched_since(written);
+        assert_ne!(before, before.again(), "read as it is, or as it was");
     }
 }

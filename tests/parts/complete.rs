@@ -30,8 +30,9 @@ fn kills_at_random_moments_lose_nothing() {
     let prefix = "e2e-complete";
     let own = folder.path().join("own");
     let refill = format!(
-        "[refill]\nlog_list = [\"http://{site}/log_list.json\"]\ngrace = \"2s\"\nask_every = \"1s\"\n\
-         requests_per_second = 1000\n"
+        "[refill]\nlog_list = [\"{}\"]\ngrace = \"2s\"\nask_every = \"1s\"\n\
+         requests_per_second = 1000\n",
+        simulate.log_list()
     );
     let more = format!("{}\n{refill}", door::plain(&broker, prefix));
     let config = program::config(prefix, &simulate.url("/full-stream"), &more);

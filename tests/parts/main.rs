@@ -4,6 +4,8 @@
 mod broker;
 #[path = "../support/landing.rs"]
 mod landing;
+// Each test binary uses a part of it.
+#[allow(dead_code)]
 #[path = "../support/program.rs"]
 mod program;
 #[path = "../support/mod.rs"]

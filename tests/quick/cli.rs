@@ -522,6 +522,18 @@ fn only_the_first_message_makes_a_domains_only_stream() {
     assert_eq!((said.code, said.stdout.lines().count()), (Some(1), 1), "{}", said.stderr);
 }
 
+#[test]
+fn check_counts_in_plain_words() {
+    let folder = folder(&[("c.toml", CONFIG.as_bytes()), ("w.toml", LIST.as_bytes()), ("rec.jsonl", b"")]);
+    let said = run(certsieve().current_dir(folder.path()).args(["check", "-c", "c.toml"]), b"");
+    let first = said.stdout.lines().next().unwrap_or_default();
+    assert_eq!(
+        first, "ok       1 feed, 1 asset, 0 domains, 0 exact names, 1 network, 0 keywords",
+        "{}",
+        said.stderr
+    );
+}
+
 /// What only librdkafka knows of a property is a mistake of the configuration as any other: with its line,
 /// or its variable, beside all the others, for `check` and `run` alike.
 #[test]
@@ -575,7 +587,8 @@ fn a_feed_that_never_comes_up_is_said_to_be_down() {
     assert_eq!(down["value"]["certsieve"]["health"]["feed"], "eu");
 }
 
-/// What is under way is waited for, and then no longer.
+/// What is under way is waited for, and then no longer. A signal that comes twice at once, as GNU `timeout`
+/// sends it, is one.
 #[test]
 fn a_reader_that_reads_no_more_does_not_hold_up_a_stop() {
     let list = "[[asset]]\nid = 'a'\nkeywords = ['name']\npolicy = 'observe'\n";
@@ -587,9 +600,13 @@ fn a_reader_that_reads_no_more_does_not_hold_up_a_stop() {
     run.current_dir(folder.path()).args(["run", "--stdout", "-c", "c.toml"]);
     let mut child = run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut unread = child.stdout.take().unwrap();
-    // The first bytes are there, and far more than a pipe holds is on its way.
-    std::io::Read::read_exact(&mut unread, &mut [0; 16]).unwrap();
-    std::process::Command::new("sh").arg("-c").arg(format!("kill -TERM {}", child.id())).status().unwrap();
+    // The first batch's records are there, and far more of it than a pipe holds is on its way.
+    std::io::Read::read_exact(&mut unread, &mut [0; 16 * 1024]).unwrap();
+    std::process::Command::new("sh")
+        .arg("-c")
+        .arg(format!("kill -TERM {0}; kill -TERM {0}", child.id()))
+        .status()
+        .unwrap();
     let asked = Instant::now();
     let ended = child.wait_with_output().unwrap();
     drop(unread);

@@ -65,7 +65,11 @@ const METRICS: &[(&str, &str, &[&str])] = &[
     ("canary_overdue", "gauge", &["canary=\"monday.example.org\""]),
     ("malformed_total", "counter", &["reason=\"json\"", "reason=\"der\"", "reason=\"panic\""]),
     ("anomalies_total", "counter", &["kind=\"ip_in_dns\"", "kind=\"serial_reuse\""]),
-    ("stage_duration_seconds", "histogram", &["stage=\"decode\"", "stage=\"match\"", "stage=\"judge\""]),
+    (
+        "stage_duration_seconds",
+        "histogram",
+        &["stage=\"decode\"", "stage=\"match\"", "stage=\"judge\"", "stage=\"commit\""],
+    ),
     ("matches_total", "counter", &["verdict=\"unexpected\"", "verdict=\"expected\"", "verdict=\"observed\""]),
     (
         "alerts_total",

@@ -12,6 +12,8 @@ use serde_json::Value;
 
 use crate::program::{self, Certsieve, SOON, Scrape, Simulate, certsieve};
 use crate::support::entries::names;
+#[cfg(feature = "kafka")]
+use crate::support::process::Process;
 
 const LIST: &str = "[[asset]]\nid = \"a\"\ndomains = [\"example.com\"]\npolicy = \"observe\"\n";
 
@@ -95,6 +97,31 @@ fn a_rotated_password_makes_a_new_producer() {
     std::fs::write(&password, "second\n").unwrap();
     certsieve.until("a new producer", SOON, |c| c.log().contains("records go to Kafka anew").then_some(()));
     certsieve.kill();
+}
+
+/// The header is for who sees the demo run: a port that is taken is said without it.
+#[test]
+#[cfg(feature = "kafka")]
+fn a_demo_whose_port_is_taken_says_so_and_nothing_else() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let said = certsieve().args(["demo", "--for", "1s", "--http", &address]).output().unwrap();
+    assert_eq!((said.status.code(), said.stdout.as_slice()), (Some(1), &b""[..]));
+    assert!(String::from_utf8_lossy(&said.stderr).contains(&address));
+}
+
+/// Its terminal goes, and whatever wraps it says so once more: it ends with its summary.
+#[test]
+#[cfg(feature = "kafka")]
+fn a_demo_that_is_hung_up_ends_with_its_summary() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = certsieve();
+    let mut demo = Process::spawn("demo", command.arg("demo"), folder.path().join("output"));
+    demo.wait_until(|said| said.contains("metrics ").then_some(())).unwrap_or_else(|e| panic!("{e}"));
+    demo.signal("HUP");
+    demo.signal("TERM");
+    demo.exit(SOON);
+    assert!(demo.output().contains("messages sieved"), "{}", demo.output());
 }
 
 /// A `run --stdout` whose output only the test reads.

@@ -390,9 +390,9 @@ impl Sifter {
 fn stop() -> watch::Receiver<bool> {
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(async move {
-        one_signal().await;
+        one_signal(&[]).await;
         stop.send_replace(true);
-        one_signal().await;
+        one_signal(&[]).await;
         std::process::exit(Exit::Failed as i32);
     });
     stopped
