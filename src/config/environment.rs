@@ -62,24 +62,30 @@ impl Environment {
             let steps: Vec<&str> = path.split("__").collect();
             let placed = match steps.as_slice() {
                 [key] => Some((&mut *document, (*key).to_owned())),
-                ["feed", index, rest @ ..] => feed(document, index, &place).and_then(|feed| match rest {
-                    [key] => Some((feed, (*key).to_owned())),
-                    ["header", header] => {
-                        let header = header.replace('_', "-");
-                        let headers = table(feed, "header", &place)?;
-                        // A header's name has no case: one of the file is replaced, not joined.
-                        let same = |known: &str| known.eq_ignore_ascii_case(&header);
-                        let known = headers.keys().map(|key| key.get_ref()).find(|key| same(key)).cloned();
-                        known.map(|known| headers.remove(known.as_ref()));
-                        Some((headers, header))
-                    }
-                    _ => None,
-                }),
+                ["canary", index, key] => {
+                    element(document, "canary", index, &place).map(|canary| (canary, (*key).to_owned()))
+                }
+                ["feed", index, rest @ ..] => {
+                    element(document, "feed", index, &place).and_then(|feed| match rest {
+                        [key] => Some((feed, (*key).to_owned())),
+                        ["header", header] => {
+                            let header = header.replace('_', "-");
+                            let headers = table(feed, "header", &place)?;
+                            // A header's name has no case: one of the file is replaced, not joined.
+                            let same = |known: &str| known.eq_ignore_ascii_case(&header);
+                            let known =
+                                headers.keys().map(|key| key.get_ref()).find(|key| same(key)).cloned();
+                            known.map(|known| headers.remove(known.as_ref()));
+                            Some((headers, header))
+                        }
+                        _ => None,
+                    })
+                }
                 ["kafka", "properties", property] => table(document, "kafka", &place)
                     .and_then(|kafka| table(kafka, "properties", &place))
                     .map(|properties| (properties, property.replace('_', "."))),
                 // Which tables there are is known to who reads them: another one is an unknown key there.
-                [of, key] if !of.is_empty() && *of != "feed" => {
+                [of, key] if !of.is_empty() && !["feed", "canary"].contains(of) => {
                     table(document, of, &place).map(|table| (table, (*key).to_owned()))
                 }
                 _ => None,
@@ -161,22 +167,23 @@ fn table<'d, 't>(
     as_table(parent.get_mut(name)?)
 }
 
-/// The feed of that number from 0: one that is there, or the next one.
-fn feed<'d, 't>(
+/// The table of that number from 0 in a list of them: one that is there, or the next one.
+fn element<'d, 't>(
     document: &'d mut DeTable<'t>,
+    list: &'static str,
     index: &str,
     place: &Range<usize>,
 ) -> Option<&'d mut DeTable<'t>> {
     let index: usize = index.parse().ok()?;
-    if !document.contains_key("feed") {
-        let key = Spanned::new(place.clone(), Cow::Borrowed("feed"));
+    if !document.contains_key(list) {
+        let key = Spanned::new(place.clone(), Cow::Borrowed(list));
         document.insert(key, Spanned::new(place.clone(), DeValue::Array(DeArray::default())));
     }
-    let DeValue::Array(feeds) = document.get_mut("feed")?.get_mut() else { return None };
-    if index == feeds.len() {
-        feeds.push(Spanned::new(place.clone(), DeValue::Table(DeTable::new())));
+    let DeValue::Array(tables) = document.get_mut(list)?.get_mut() else { return None };
+    if index == tables.len() {
+        tables.push(Spanned::new(place.clone(), DeValue::Table(DeTable::new())));
     }
-    as_table(feeds.get_mut(index)?)
+    as_table(tables.get_mut(index)?)
 }
 
 fn as_table<'d, 't>(value: &'d mut Spanned<DeValue<'t>>) -> Option<&'d mut DeTable<'t>> {

@@ -61,6 +61,8 @@ const METRICS: &[(&str, &str, &[&str])] = &[
         ],
     ),
     ("messages_in_flight", "gauge", &[]),
+    ("canary_last_seen_timestamp_seconds", "gauge", &["canary=\"monday.example.org\""]),
+    ("canary_overdue", "gauge", &["canary=\"monday.example.org\""]),
     ("malformed_total", "counter", &["reason=\"json\"", "reason=\"der\"", "reason=\"panic\""]),
     ("anomalies_total", "counter", &["kind=\"ip_in_dns\"", "kind=\"serial_reuse\""]),
     (
@@ -258,7 +260,8 @@ fn running(rate: u32) -> Running {
     let feed = address(&mut simulate, "ws://");
     let config = format!(
         "instance = 'test'\nwatchlists = ['w.toml']\n[http]\nlisten = '127.0.0.1:0'\n\
-         [[feed]]\nkind = 'certstream'\nname = 'sim'\nurl = 'ws://{feed}/full-stream'\n"
+         [[feed]]\nkind = 'certstream'\nname = 'sim'\nurl = 'ws://{feed}/full-stream'\n\
+         [[canary]]\nname = 'monday.example.org'\nevery = '26h'\n"
     );
     std::fs::write(folder.path().join("c.toml"), config).unwrap();
     let mut command = certsieve();

@@ -9,6 +9,7 @@ mod support;
 mod program;
 
 mod broken;
+mod canary;
 mod cli;
 mod contract;
 mod crash;
