@@ -678,7 +678,7 @@ acks = 1
 listen = "9464"
 
 [refill]
-contact = "ops"
+contact = "the ops room"
 "#,
             &[
                 (1, "unknown key `instanse` in the configuration"),
@@ -698,7 +698,7 @@ contact = "ops"
                     "property `acks` is certsieve's own: a record counts as delivered only when all in-sync replicas have it",
                 ),
                 (22, "listen `9464` has no port"),
-                (24, "this version does not implement `refill` in the configuration"),
+                (25, "contact is no address of yours"),
             ],
         );
     }
@@ -977,7 +977,7 @@ contact = "ops"
             ("CERTSIEVE_KAFKA_PORT", "9092"),
             ("CERTSIEVE_KAFKA_SERVICE_HOST", "kafka"),
             ("CERTSIEVE_PORT", "9464"),
-            ("CERTSIEVE_REFILL__CONTACT", "x"),
+            ("CERTSIEVE_REFILL__CONTACT", "the ops room"),
             ("CERTSIEVE_TRUSTS__CCADB", "x"),
             ("CERTSIEVE_WATCHLISTS", "[\"a\", \"b\"]"),
         ];
@@ -998,7 +998,7 @@ contact = "ops"
                 "environment variable CERTSIEVE_KAFKA__CREATE_TOPICS: create_topics is neither true nor false",
                 "environment variable CERTSIEVE_KAFKA__PROPERTIES__SASL_PASSWORD: property `sasl.password` is certsieve's own: it is written password_file in [kafka], or CERTSIEVE_KAFKA__PASSWORD",
                 "environment variable CERTSIEVE_PORT: unknown key `port` in the configuration",
-                "environment variable CERTSIEVE_REFILL__CONTACT: this version does not implement `refill` in the configuration",
+                "environment variable CERTSIEVE_REFILL__CONTACT: contact is no address of yours",
                 "environment variable CERTSIEVE_TRUSTS__CCADB: unknown key `trusts` in the configuration",
                 "environment variable CERTSIEVE_WATCHLISTS: watchlists is a list in brackets",
             ]

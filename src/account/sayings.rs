@@ -36,6 +36,7 @@ enum Subject {
     Feed,
     /// Loaded and refused are both true: an old list goes on when a new one is refused.
     Watchlist,
+    /// Opened and refilled contradict each other, too.
     Hole,
     Only(HealthKind),
 }
@@ -47,12 +48,14 @@ impl Sayings {
         let subject = subject(health.kind);
         let waiting = self.waiting.entry((subject, about.clone())).or_default();
         let kind = health.kind;
-        for before in waiting.extract_if(.., |before| subject == Subject::Feed || before.health.kind == kind)
-        {
+        let contradicts = matches!(subject, Subject::Feed | Subject::Hole);
+        for before in waiting.extract_if(.., |before| contradicts || before.health.kind == kind) {
+            // What is missing of a log is a state, and adds up to nothing.
             if before.health.kind == kind
+                && subject != Subject::Hole
                 && let (Some(count), Some(more)) = (&mut health.detail.count, before.health.detail.count)
             {
-                *count += more;
+                *count = count.saturating_add(more);
             }
         }
         let said = self.said.get(&(kind, about.clone())).copied();
