@@ -545,11 +545,6 @@ proptest! {
 
 #[test]
 fn health_records_keep_their_promises() {
-    let mut account = Account::new(
-        Composer::new("ctmon-\u{1}a", "certsieve"),
-        Bounds { memory: usize::MAX, store: 0 },
-        "sha256:00000000",
-    );
     let kinds = [
         HealthKind::Started,
         HealthKind::Stopped,
@@ -563,6 +558,12 @@ fn health_records_keep_their_promises() {
     ];
     let validators = Validators::new();
     for kind in kinds {
+        // Of its own: what is said of one subject waits for what was said of it before.
+        let mut account = Account::new(
+            Composer::new("ctmon-\u{1}a", "certsieve"),
+            Bounds { memory: usize::MAX, store: 0 },
+            "sha256:00000000",
+        );
         let detail =
             HealthDetail { feed: Some("eu\n-1".repeat(500)), count: Some(u64::MAX), ..Default::default() };
         account.say(Health { kind, message: "\u{7f}\"".repeat(50_000), detail: detail.clone() }, NOW);
