@@ -4,7 +4,7 @@
 //! or a CA file, proxies of the environment), keeps connections of a host for the next request, and decodes
 //! gzip while it comes. A redirect is an answer: nobody but the operator decides which host is called.
 //!
-//! Every wait has an end: [`TCP_WITHIN`], [`TLS_WITHIN`] and [`HEADER_WITHIN`], all of them within the
+//! Every wait has an end: `TCP_WITHIN`, `TLS_WITHIN` and `HEADER_WITHIN`, all of them within the
 //! request's own time, which a body that drips in is cut off by. A body counts against the request's bound as
 //! it comes and once it is decompressed. A connection that was kept may have been closed at the other end at
 //! the same moment: then the request goes once more, on a new one.

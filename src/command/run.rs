@@ -201,7 +201,7 @@ fn hangup() -> io::Result<impl AsyncReload> {
 /// then the child's whole group, and a terminal's Ctrl-C may come through a wrapper once more.
 const SAME_WISH: Duration = Duration::from_secs(1);
 
-/// Until SIGINT or SIGTERM; a second one, not before [`SAME_WISH`] is over, ends the process.
+/// Until SIGINT or SIGTERM; a second one, not before `SAME_WISH` is over, ends the process.
 pub async fn signal() {
     one_signal(&[]).await;
     stopping();

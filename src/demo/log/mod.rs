@@ -2,12 +2,12 @@
 //!
 //! Those of RFC 6962 answer `ct/v1/get-sth` and `ct/v1/get-entries`, those of static-ct `checkpoint`,
 //! `tile/data/…` and `issuer/…`; at the root lies `log_list.json`, which names them all with their keys. They
-//! behave as real ones do where a client can be wrong: at most [`AT_ONCE`] entries an answer, which ends at a
+//! behave as real ones do where a client can be wrong: at most `AT_ONCE` entries an answer, which ends at a
 //! multiple of that; a partial tile only of a size that a checkpoint gave, and only until the whole tile is
 //! there. Nothing takes submissions, and there are no proofs and no tiles of hashes.
 //!
 //! Requests in, answers out: sockets are `simulate`'s. A request costs its entries' encoding, some
-//! microseconds each; nothing is done for a log that nobody asks. Kept are the last [`SIZES`] sizes that a
+//! microseconds each; nothing is done for a log that nobody asks. Kept are the last `SIZES` sizes that a
 //! checkpoint gave.
 
 mod head;
